@@ -160,11 +160,11 @@ class Workload:
             answer = self._send(f"/runs/{parent}/resume", body)
         except urllib.error.HTTPError as error:
             with error:
-                if error.code == 409:
-                    # It was stopped before its first checkpoint.
+                answer = error.read()
+                if error.code == 409 and not body and b"before its first checkpoint" in answer:
                     return None
                 if error.code < 500:
-                    raise AssertionError(f"resume {parent}: {error.code} {error.read()!r}") from error
+                    raise AssertionError(f"resume {parent}: {error.code} {answer!r}") from error
         except (OSError, ValueError):
             # It may have been done nevertheless, or may still be.
             pass
