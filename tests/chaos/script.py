@@ -50,14 +50,14 @@ def notes(folder: Path) -> dict[int, int]:
 def _note(run: LoggedRun, attempt: int, points: int) -> None:
     """Wait until so many points are on the disk, and note it so that the note is there as a whole or not at all."""
     folder = Path(os.environ["RUNYARD_SPOOL_DIR"])
-    while not run.stopped and points not in _written(folder, f"attempt {attempt}/loss"):
+    while not run.stopped and points not in written(folder, f"attempt {attempt}/loss"):
         time.sleep(0.01)
     draft = folder / "draft"
     draft.write_text(str(points))
     draft.rename(folder / f"noted.{attempt}")
 
 
-def _written(folder: Path, name: str) -> set[int]:
+def written(folder: Path, name: str) -> set[int]:
     """How many points end the parts on the disk: one more than the step of the last one in each."""
     found = set()
     for path in folder.glob("*.jsonl"):
