@@ -42,8 +42,9 @@ SWEPT = ("slow rate", "fast rate")
 PRUNED = ("good", "fair", "hopeless")
 EXTENDED = {"short": "extended"}
 ENDED = ("succeeded", "failed", "cancelled")
-OPEN_RUNS = 4
+OPEN_RUNS = 6
 RESTARTS = 100
+STOPPED_AT_ONCE = 0.3
 SCRIPT_POINTS = 300
 ANSWER_SECONDS = 10.0
 
@@ -63,6 +64,8 @@ class Workload:
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._open: list[str] = []
+        self._acts: list[Callable[[], object]] = []
+        self._to_stop: dict[str, str] = {}
         self._stopping: dict[str, str] = {}
         self._extending: dict[str, str] = {}
         self._commands: dict[str, Path] = {}
@@ -117,13 +120,18 @@ class Workload:
 
     def _launch(self) -> None:
         self._open = [run for run in self._open if self._status(run) not in ENDED]
+        self._stop_trained()
         self._continue(self._stopping, "cancelled", {})
         self._continue(self._extending, "succeeded", {"epochs": SPECS["extended"]["epochs"]})
         if len(self._open) >= OPEN_RUNS:
             self._stop.wait(0.3)
             return
-        acts = (self._train, self._train_and_stop, self._sweep, self._sweep_and_prune, self._command)
-        self._chance.choices(acts, (5, 3, 1, 1, 2))[0]()
+        if not self._acts:
+            # Each comes as often as here, in an order of chance.
+            often: list[Callable[[], object]] = [self._train, self._train_and_stop, self._command]
+            self._acts = [*often, *often, self._train_and_stop, self._sweep, self._sweep_and_prune]
+            self._chance.shuffle(self._acts)
+        self._acts.pop()()
 
     def _train(self) -> tuple[str, str] | None:
         name = self._chance.choice(self._launched)
@@ -138,11 +146,27 @@ class Workload:
         return run, name
 
     def _train_and_stop(self) -> None:
+        """Launch a run that is stopped soon, while it is queued as well, or else as soon as it is trained."""
         launched = self._train()
-        self._stop.wait(self._chance.uniform(0.0, 6.0))
-        if launched is not None and self._insist(f"/runs/{launched[0]}/cancel", {}) is not None:
-            self.history.stopped(launched[0])
-            self._stopping[launched[0]] = launched[1]
+        if launched is None:
+            return
+        if self._chance.random() < STOPPED_AT_ONCE:
+            self._stop.wait(self._chance.uniform(0.0, 4.0))
+            self._stop_run(*launched)
+        else:
+            self._to_stop[launched[0]] = launched[1]
+
+    def _stop_trained(self) -> None:
+        for run, reference in list(self._to_stop.items()):
+            status = self._status(run)
+            if status == "running" or status in ENDED:
+                del self._to_stop[run]
+                self._stop_run(run, reference)
+
+    def _stop_run(self, run: str, reference: str) -> None:
+        if self._insist(f"/runs/{run}/cancel", {}) is not None:
+            self.history.stopped(run)
+            self._stopping[run] = reference
 
     def _continue(self, runs: dict[str, str], ended: str, body: dict[str, Any]) -> None:
         """Continue those of these runs that have ended so; ``runs``: the reference that the whole will have."""

@@ -14,6 +14,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.contract.disk_space import is_disk_full
 from app.services.embedded import find_redis, redis_command
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
@@ -128,7 +129,10 @@ class Yard:
                 try:
                     client.ping()
                     return
-                except (RedisError, OSError):
+                except (RedisError, OSError) as error:
+                    if is_disk_full(error):
+                        # It has started, and refuses even this until there is room.
+                        return
                     assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()[-2000:]
                     if self.redis.poll() is not None:
                         raise RuntimeError((self.folder / "redis.log").read_text()[-2000:]) from None
