@@ -125,18 +125,11 @@ class Yard:
             self.redis = subprocess.Popen(redis_command(find_redis(), self.redis_folder, path), stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         with Redis(unix_socket_path=str(path)) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except (RedisError, OSError) as error:
-                    if is_disk_full(error):
-                        # It has started, and refuses even this until there is room.
-                        return
-                    assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()[-2000:]
-                    if self.redis.poll() is not None:
-                        raise RuntimeError((self.folder / "redis.log").read_text()[-2000:]) from None
-                    time.sleep(0.02)
+            while not has_started(client):
+                assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()[-2000:]
+                if self.redis.poll() is not None:
+                    raise RuntimeError((self.folder / "redis.log").read_text()[-2000:])
+                time.sleep(0.02)
 
     def kill_redis(self) -> int | None:
         """Kill Redis; its exit status."""
@@ -228,6 +221,15 @@ def spools_of(process: psutil.Process) -> list[Path]:
     except OSError:
         return []
     return found
+
+
+def has_started(client: Redis) -> bool:
+    """Whether Redis answers. On a full disk it refuses whatever it is asked, but it has started."""
+    try:
+        client.ping()
+    except (RedisError, OSError) as error:
+        return is_disk_full(error)
+    return True
 
 
 def wait_until(ready: Callable[[], object], seconds: float) -> bool:
