@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from tests.chaos.workload import SPECS, Workload
 from tests.chaos.yard import Yard, wait_until
 
 ACTS: tuple[Kind, ...] = ("launched", "stopped", "continued", "unsure", "swept", "logged", "commanded")
+BURST_FAULTS = 10
+BREATHER_SECONDS = 60.0
+"""After so many faults, the next one waits until another run has ended, at most so long."""
 CALM_SECONDS = 240.0
 """How long after the last fault every request may take to be answered, and then every run to end."""
 
@@ -83,7 +87,7 @@ def carry_out(campaign: Campaign) -> Result:
         striker = Striker(yard, history)
         workload.start()
         try:
-            tried = _strike(campaign, yard, striker)
+            tried = _strike(campaign, yard, striker, workload)
         finally:
             history.calm()
             workload.stop(CALM_SECONDS)
@@ -116,7 +120,7 @@ def carry_out(campaign: Campaign) -> Result:
     )
 
 
-def _strike(campaign: Campaign, yard: Yard, striker: Striker) -> int:
+def _strike(campaign: Campaign, yard: Yard, striker: Striker, workload: Workload) -> int:
     """Let faults strike until so many fired, at most twice as many; returns how many were tried."""
     tried, until = 0, time.monotonic() + campaign.seconds
     for fault in islice(plan(campaign.seed, campaign.database, tuple(yard.missing)), 2 * campaign.faults):
@@ -127,8 +131,16 @@ def _strike(campaign: Campaign, yard: Yard, striker: Striker) -> int:
         striker.rest(fault.pause)
         if tried >= campaign.faults:
             striker.end_all()
+        if tried % BURST_FAULTS == 0:
+            # On a busy machine, faults would come faster than trainers start, and soon strike nothing that works.
+            striker.end_all()
+            wait_until(partial(_more_ended, workload, workload.ended), BREATHER_SECONDS)
     striker.end_all()
     return tried
+
+
+def _more_ended(workload: Workload, before: int) -> bool:
+    return workload.ended > before
 
 
 def _acts(history: History) -> dict[str, int]:

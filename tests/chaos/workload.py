@@ -50,12 +50,16 @@ ANSWER_SECONDS = 10.0
 
 
 class Workload:
-    """Threads that act until told to stop, and write down what was acknowledged. ``errors``: what they raised."""
+    """Threads that act until told to stop, and write down what was acknowledged.
+
+    ``errors``: what they raised; ``ended``: how many runs of a worker were seen to have ended.
+    """
 
     def __init__(self, yard: Yard, history: History, seed: int, specs: tuple[str, ...] = tuple(SPECS)) -> None:
         self.yard = yard
         self.history = history
         self.errors: list[BaseException] = []
+        self.ended = 0
         self._specs = specs
         self._launched = [name for name in LAUNCHED if name in specs]
         self._chance = random.Random(f"acts of {seed}")
@@ -119,7 +123,9 @@ class Workload:
     # Runs ------------------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        self._open = [run for run in self._open if self._status(run) not in ENDED]
+        still_open = [run for run in self._open if self._status(run) not in ENDED]
+        self.ended += len(self._open) - len(still_open)
+        self._open = still_open
         self._stop_trained()
         self._continue(self._stopping, "cancelled", {})
         self._continue(self._extending, "succeeded", {"epochs": SPECS["extended"]["epochs"]})
