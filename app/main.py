@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from prometheus_client import CollectorRegistry
 from redis import Redis
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 
 from _runyard import __version__
@@ -124,6 +126,8 @@ def build_app(allowed_hosts: str = "", by_address: bool = False) -> FastAPI:
     app.add_middleware(HttpMetrics, registry=app.state.requests, prefix=API_PREFIX)
     app.add_middleware(RunNumbers)
     app.add_middleware(Access)
+    # Access and RunNumbers read the database, and the handlers of the application see only what happens behind them.
+    app.add_middleware(ExceptionMiddleware, handlers={OperationalError: error_responses.handle})
     app.add_middleware(Guard, allowed_hosts=allowed_hosts, by_address=by_address)
     app.add_middleware(RequestIds)
     return app

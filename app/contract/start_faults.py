@@ -91,6 +91,9 @@ def _redis(error: BaseException, settings: Settings) -> str | None:
 
 
 def _database(error: BaseException, settings: Settings) -> str | None:
+    if type(error).__module__.partition(".")[0] == "psycopg" and type(error).__name__ == "OperationalError":
+        reason = " ".join(str(error).split()).rstrip(".")
+        return f"lost the connection to the database of RUNYARD_DATABASE_URL: {reason}; start again when it responds"
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None

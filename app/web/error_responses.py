@@ -75,7 +75,8 @@ def answer_to(request: Request, error: RunyardError) -> Response:
     return answer
 
 
-async def _handle(request: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
+    """Return the response to an error that users can understand; raises any other again."""
     match error:
         case RunyardError():
             return answer_to(request, error)
@@ -123,7 +124,7 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
 
     async def unknown(request: Request, error: Exception) -> Response:
         if is_disk_full(error):
-            answer = await _handle(request, error)
+            answer = await handle(request, error)
             answer.headers.update(headers)
             answer.headers["x-request-id"] = concern("request")
             return answer
@@ -136,6 +137,6 @@ def install(app: FastAPI, headers: Mapping[str, str]) -> None:
         return answer
 
     for kind in (RunyardError, SpecError, QueryError, RequestValidationError, HTTPException, OperationalError):
-        app.add_exception_handler(kind, _handle)
+        app.add_exception_handler(kind, handle)
     app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(Exception, unknown)

@@ -18,6 +18,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="which faults strike, when and where (default: 7)")
     parser.add_argument("--faults", type=int, default=200, help="how many are to fire on each database (default: 200)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="how long faults strike at most")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only one database (default: both)")
     parser.add_argument("--save", action="store_true", help="add the results to bench/results/chaos.json")
     chosen = parser.parse_args(words)
@@ -30,7 +31,7 @@ def main(words: list[str]) -> int:
     results = []
     for database in databases:
         folder = Path(tempfile.mkdtemp(prefix="rych", dir="/tmp"))
-        result = carry_out(Campaign(chosen.seed, chosen.faults, database, folder))
+        result = carry_out(Campaign(chosen.seed, chosen.faults, database, folder, seconds=60 * chosen.minutes))
         results.append(result)
         fired = f"{result.faults} of {result.tried} faults fired in {result.seconds:.0f} s"
         print(f"seed {result.seed} on {database}: {fired}")
@@ -39,6 +40,7 @@ def main(words: list[str]) -> int:
         for kind, reason in result.missing.items():
             print(f"  none {kind}: {reason}")
         print(f"  {result.runs} runs, {result.attempts} attempts, {result.points:,} points: {result.statuses}")
+        print("  " + ", ".join(f"{count} {act}" for act, count in result.acts.items()))
         print(*(f"  {finding}" for finding in result.findings or ["nothing lost, double or hanging"]), sep="\n")
         if result.passed:
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,9 +5,11 @@ The checker sees only a history and what was read from the database. It shares n
 
 from __future__ import annotations
 
+import re
+import statistics
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.history import Curves, History, Points
@@ -16,6 +18,9 @@ from tests.chaos.observed import Observed, ObservedRun
 FINAL = ("succeeded", "failed", "cancelled")
 MEASURED = ("system/", "train/lr")
 """Curves whose points depend on the time at which they were taken."""
+ACCURACY = "val/acc"
+"""The curve by which sweeps prune."""
+_PRUNED = re.compile(rf"pruned at epoch (\d+): {ACCURACY} .+ is below the median \(.+\) of (\d+) other runs?")
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,36 @@ def _check(history: History, observed: Observed) -> Iterator[Finding]:
     for event in history.of("launched"):
         known.add(event["run"])
         yield from _trained(observed, event["run"], references[event["reference"]], event["run"] in stopped)
+    for event in history.of("continued"):
+        known.add(event["run"])
+        yield from _continued(observed, event["run"], event["parent"], references[event["reference"]])
+    for event in history.of("unsure"):
+        children = [run.id for run in observed.runs.values() if run.parent == event["parent"]]
+        known |= set(children)
+        if len(children) > 1:
+            yield Finding("double", f"{len(children)} runs continue run {event['parent']} after one request")
+        for child in children:
+            yield from _continued(observed, child, event["parent"], references[event["reference"]])
+    sweeps: set[str] = set()
     for event in history.of("swept"):
-        runs = [run for run in observed.runs.values() if run.sweep == event["sweep"]]
+        sweeps.add(event["sweep"])
+        runs = sorted((run for run in observed.runs.values() if run.sweep == event["sweep"]), key=_number)
         known |= {run.id for run in runs}
-        if len(runs) != len(event["references"]):
-            kind = "lost" if len(runs) < len(event["references"]) else "double"
-            yield Finding(kind, f"sweep {event['sweep']} has {len(runs)} of {len(event['references'])} runs")
-        for run, reference in zip(sorted(runs, key=lambda run: run.number), event["references"], strict=False):
-            yield from _trained(observed, run.id, references[reference], False)
+        yield from _swept(observed, event["sweep"], runs, [references[name] for name in event["references"]])
+        for place, (run, reference) in enumerate(zip(runs, event["references"], strict=False)):
+            prunes = event["prunes"] and run.status == "cancelled"
+            if prunes:
+                yield from _pruned(run, place, [references[name] for name in event["references"]])
+            yield from _trained(observed, run.id, references[reference], prunes)
+    for sweep in observed.sweeps.keys() - sweeps:
+        yield Finding("double", f"sweep {sweep} was acknowledged to nobody")
     for event in history.of("logged"):
         known.add(event["run"])
         yield from _logged(observed, event["run"], event["curves"])
+    for event in history.of("commanded"):
+        known.add(event["run"])
+        noted = {each["attempt"]: each["points"] for each in history.of("noted") if each["run"] == event["run"]}
+        yield from _commanded(observed, event["run"], event["curves"], noted)
     for run in observed.runs.values():
         if run.id not in known:
             yield Finding("double", f"run {run.id} ({run.status}) was acknowledged to nobody")
@@ -89,6 +113,44 @@ def _trained(observed: Observed, run: str, reference: Curves, stopped: bool) -> 
                 yield Finding("wrong", f"run {run} has a curve {name}, which its reference has not")
 
 
+def _continued(observed: Observed, run: str, parent: str, reference: Curves) -> Iterator[Finding]:
+    """A run that goes on where another one ended has the curves of one that trained all of it."""
+    found = observed.runs.get(run)
+    if found is not None and found.parent != parent:
+        yield Finding("wrong", f"run {run} continues {found.parent}, not run {parent}")
+    if found is not None and not found.parent_step:
+        yield Finding("wrong", f"run {run} began from the start, not where run {parent} ended")
+    yield from _trained(observed, run, reference, False)
+
+
+def _swept(observed: Observed, sweep: str, runs: list[ObservedRun], references: list[Curves]) -> Iterator[Finding]:
+    """A sweep has all of its runs, and is finished as soon as these have ended."""
+    if len(runs) != len(references):
+        kind = "lost" if len(runs) < len(references) else "double"
+        yield Finding(kind, f"sweep {sweep} has {len(runs)} of {len(references)} runs")
+    status = observed.sweeps.get(sweep, "missing")
+    if status != "finished":
+        kind = "lost" if status == "missing" else "hanging" if status == "running" else "wrong"
+        yield Finding(kind, f"sweep {sweep} is {status}, not finished")
+
+
+def _pruned(run: ObservedRun, place: int, references: Sequence[Curves]) -> Iterator[Finding]:
+    """A run is pruned only if it is worse than the median of all others, at the epoch that its reason names."""
+    found = _PRUNED.fullmatch(run.reason)
+    if found is None:
+        yield Finding("wrong", f"run {run.id} of a sweep was cancelled by nobody ({run.reason})")
+        return
+    epoch, others = int(found[1]), int(found[2])
+    accuracies = [[value for _, value in curves[ACCURACY]] for curves in references]
+    own = accuracies.pop(place)
+    if others != len(accuracies):
+        yield Finding("wrong", f"run {run.id} was pruned after a comparison with {others} of {len(accuracies)} runs")
+    elif not 0 < epoch <= len(run.curves.get(ACCURACY, [])):
+        yield Finding("wrong", f"run {run.id} was pruned at epoch {epoch}, which it has not reached")
+    elif max(own[:epoch]) >= statistics.median(each[epoch - 1] for each in accuracies):
+        yield Finding("wrong", f"run {run.id} was pruned at epoch {epoch}, although it is as good as the others")
+
+
 def _logged(observed: Observed, run: str, curves: Curves) -> Iterator[Finding]:
     """A run of a script has exactly the points that the script logged."""
     found = observed.runs.get(run)
@@ -99,6 +161,30 @@ def _logged(observed: Observed, run: str, curves: Curves) -> Iterator[Finding]:
         yield Finding("failed", f"run {run} of a script: {found.reason}")
     for name, expected in curves.items():
         yield from _compared(found, name, expected, True)
+
+
+def _commanded(observed: Observed, run: str, curves: Curves, noted: dict[int, int]) -> Iterator[Finding]:
+    """Each attempt of a command has the beginnings of its curves, and all that it noted; the last one has all."""
+    found = observed.runs.get(run)
+    if found is None:
+        yield Finding("lost", f"command {run} was launched, and is not there")
+        return
+    if found.status in ("failed", "cancelled"):
+        yield Finding("failed", f"command {run}: {found.reason}")
+    names = set()
+    for attempt in range(1, found.attempt + 1):
+        for name, expected in curves.items():
+            curve = f"attempt {attempt}/{name}"
+            names.add(curve)
+            yield from _compared(found, curve, expected, found.status == "succeeded" and attempt == found.attempt)
+            kept = len({step for step, _ in found.curves.get(curve, [])})
+            if kept < noted.get(attempt, 0):
+                yield Finding("lost", f"{noted[attempt] - kept} points of {curve} of run {run}, which were on its disk")
+    for name in sorted(found.curves.keys() - names):
+        yield Finding("wrong", f"run {run} has a curve {name}, which none of its attempts logged")
+    for attempt in sorted(noted):
+        if attempt > found.attempt:
+            yield Finding("wrong", f"attempt {attempt} of run {run} was started, but is not counted")
 
 
 def _compared(run: ObservedRun, name: str, expected: Points, whole: bool) -> Iterator[Finding]:
@@ -120,6 +206,10 @@ def _doubled(run: ObservedRun, name: str, points: Points) -> Iterator[Finding]:
     """No step occurs twice: neither Runyard nor the scripts of this suite report two points of one step."""
     if doubled := sorted(step for step, times in Counter(step for step, _ in points).items() if times > 1):
         yield Finding("double", f"{_places(doubled)} of {name} of run {run.id}")
+
+
+def _number(run: ObservedRun) -> int:
+    return run.number
 
 
 def _places(steps: list[int]) -> str:

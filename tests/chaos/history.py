@@ -13,7 +13,20 @@ from typing import Any, Literal
 Points = list[tuple[int, float]]
 Curves = dict[str, Points]
 
-Kind = Literal["reference", "launched", "stopped", "swept", "logged", "fault", "calm", "unanswered"]
+Kind = Literal[
+    "reference",
+    "launched",
+    "stopped",
+    "continued",
+    "unsure",
+    "swept",
+    "logged",
+    "commanded",
+    "noted",
+    "fault",
+    "calm",
+    "unanswered",
+]
 
 
 @dataclass(frozen=True)
@@ -62,13 +75,32 @@ class History:
         """The server answered that it will stop a run."""
         self._add("stopped", run=run)
 
-    def swept(self, sweep: str, references: list[str]) -> None:
-        """The server answered that it queued a sweep, with a run for each reference, in order of their numbers."""
-        self._add("swept", sweep=sweep, references=references)
+    def continued(self, run: str, parent: str, reference: str) -> None:
+        """The server answered that it queued a run that goes on where another one ended."""
+        self._add("continued", run=run, parent=parent, reference=reference)
+
+    def unsure(self, parent: str, reference: str) -> None:
+        """A request to continue a run had no answer, and was not repeated: at most one run continues it."""
+        self._add("unsure", parent=parent, reference=reference)
+
+    def swept(self, sweep: str, references: list[str], prunes: bool = False) -> None:
+        """The server answered that it queued a sweep, with a run for each reference, in order of their numbers.
+
+        ``prunes``: it stops runs whose validation accuracy is below the median of all others at the same epoch.
+        """
+        self._add("swept", sweep=sweep, references=references, prunes=prunes)
 
     def logged(self, run: str, curves: Curves) -> None:
         """The client said that the server has every point of a run that a script logged, and its end."""
         self._add("logged", run=run, curves=curves)
+
+    def commanded(self, run: str, curves: Curves) -> None:
+        """The server answered that it queued a command, each attempt of which logs these curves under a prefix."""
+        self._add("commanded", run=run, curves=curves)
+
+    def noted(self, run: str, attempt: int, points: int) -> None:
+        """An attempt of a command noted that so many points of each curve are on its disk."""
+        self._add("noted", run=run, attempt=attempt, points=points)
 
     def unanswered(self, request: str) -> None:
         """A request that was repeated until faults were over, and still had no answer."""

@@ -15,7 +15,8 @@ from tests.chaos.history import Curves, Points
 
 Query = Callable[[str], Iterable[tuple[Any, ...]]]
 
-_RUNS = "SELECT id, number, status, reason, attempt, fence, sweep FROM run ORDER BY number"
+_RUNS = "SELECT id, number, status, reason, attempt, fence, sweep, parent, parent_step FROM run ORDER BY number"
+_SWEEPS = "SELECT id, status FROM sweep"
 _SERIES = "SELECT id, run, name, points, first_step, last_step, last FROM metric_series"
 _CHUNKS = "SELECT series, points, steps, point_values, times FROM metric_chunk ORDER BY series, id"
 
@@ -31,14 +32,20 @@ class ObservedRun:
     attempt: int = 1
     fence: int = 1
     sweep: str | None = None
+    parent: str | None = None
+    parent_step: int | None = None
     curves: Curves = field(default_factory=dict)
 
 
 @dataclass
 class Observed:
-    """Every run by ID; ``damage``: one sentence for each thing that contradicts another in the database itself."""
+    """Every run by ID, and the status of every sweep.
+
+    ``damage``: one sentence for each thing that contradicts another in the database itself.
+    """
 
     runs: dict[str, ObservedRun]
+    sweeps: dict[str, str] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
 
 
@@ -62,10 +69,10 @@ def read_postgresql(url: str) -> Observed:
 
 def _read(query: Query) -> Observed:
     runs = {
-        str(run): ObservedRun(str(run), number, str(status), str(reason), attempt, fence, sweep)
-        for run, number, status, reason, attempt, fence, sweep in query(_RUNS)
+        str(run): ObservedRun(str(run), number, str(status), str(reason), attempt, fence, *origin)
+        for run, number, status, reason, attempt, fence, *origin in query(_RUNS)
     }
-    found = Observed(runs)
+    found = Observed(runs, {str(sweep): str(status) for sweep, status in query(_SWEEPS)})
     points: dict[int, Points] = {}
     for series, count, steps, values, times in query(_CHUNKS):
         points.setdefault(series, []).extend(_decode(found, series, count, bytes(steps), bytes(values), bytes(times)))

@@ -23,6 +23,7 @@ RESULT = Result(
     points=100,
     attempts=4,
     statuses={"succeeded": 3},
+    acts={"launched": 3},
     seconds=60.0,
     findings=[],
 )

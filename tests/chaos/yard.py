@@ -14,6 +14,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.contract.disk_space import is_disk_full
 from app.services.embedded import find_redis, redis_command
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
@@ -124,15 +125,11 @@ class Yard:
             self.redis = subprocess.Popen(redis_command(find_redis(), self.redis_folder, path), stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         with Redis(unix_socket_path=str(path)) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except (RedisError, OSError):
-                    assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()[-2000:]
-                    if self.redis.poll() is not None:
-                        raise RuntimeError((self.folder / "redis.log").read_text()[-2000:]) from None
-                    time.sleep(0.02)
+            while not has_started(client):
+                assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()[-2000:]
+                if self.redis.poll() is not None:
+                    raise RuntimeError((self.folder / "redis.log").read_text()[-2000:])
+                time.sleep(0.02)
 
     def kill_redis(self) -> int | None:
         """Kill Redis; its exit status."""
@@ -171,7 +168,7 @@ class Yard:
         return None
 
     def trainers(self) -> list[psutil.Process]:
-        """The processes that train."""
+        """The processes that train, or that watch a command."""
         worker = self.find("worker")
         found = []
         for process in worker.children(recursive=True) if worker else []:
@@ -185,13 +182,14 @@ class Yard:
     # End -------------------------------------------------------------------------------------------------------------
 
     def is_idle(self) -> bool:
-        """Whether every run has ended; False while the server does not answer."""
+        """Whether every run has ended, and every sweep; False while the server does not answer."""
         states = ("queued", "starting", "running", "finishing", "cancelling", "lost")
         for state in states:
             found = self.up.try_call(f"/runs?status={state}&limit=1")
             if found is None or found["runs"]:
                 return False
-        return True
+        found = self.up.try_call("/sweeps?limit=200")
+        return found is not None and all(sweep["status"] != "running" for sweep in found["sweeps"])
 
     def observe(self) -> Observed:
         """Stop Runyard, and read its database; logs and an SQLite database are kept in the yard's folder."""
@@ -223,6 +221,15 @@ def spools_of(process: psutil.Process) -> list[Path]:
     except OSError:
         return []
     return found
+
+
+def has_started(client: Redis) -> bool:
+    """Whether Redis answers. On a full disk it refuses whatever it is asked, but it has started."""
+    try:
+        client.ping()
+    except (RedisError, OSError) as error:
+        return is_disk_full(error)
+    return True
 
 
 def wait_until(ready: Callable[[], object], seconds: float) -> bool:

@@ -29,6 +29,7 @@ from tests.worker.conftest import RedisServer, until
         ("task_default_queue", broker.QUEUE),
         ("broker_connection_retry_on_startup", True),
         ("broker_connection_max_retries", None),
+        ("broker_channel_error_retry", True),
         ("worker_enable_remote_control", False),
         ("worker_send_task_events", False),
         ("worker_hijack_root_logger", False),

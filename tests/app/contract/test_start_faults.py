@@ -7,6 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -50,6 +51,10 @@ def sqlite_error(code: int) -> DatabaseError:
         (sqlite_error(sqlite3.SQLITE_NOTADB), "the database /srv/yard/runyard.db is damaged"),
         (sqlite_error(sqlite3.SQLITE_READONLY_DIRECTORY), "cannot write to the database /srv/yard/runyard.db"),
         (sqlite_error(sqlite3.SQLITE_IOERR_READ), "the disk could not read or write the database"),
+        (
+            OperationalError("SELECT 1", {}, psycopg.OperationalError("server closed\n\tthe connection.\n")),
+            "lost the connection to the database of RUNYARD_DATABASE_URL: server closed the connection; start again",
+        ),
     ],
 )
 def test_a_fault_of_the_machine_is_explained_also_as_the_cause_of_another_error(

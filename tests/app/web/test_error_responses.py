@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import ResponseError
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from app.contract.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable, to_field_errors
@@ -126,6 +127,22 @@ def test_every_error_is_a_problem_with_the_headers_of_every_answer(
     assert "hunter2" not in answer.text
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
     assert ("errors" in said) == (status == 422)
+
+
+@pytest.mark.parametrize("reader", ["app.web.credentials.any_user", "app.web.run_numbers.resolve_run"])
+@pytest.mark.parametrize("path", ["/api/v1/runs/12", "/runs/12"])
+def test_a_database_that_does_not_respond_to_what_is_asked_before_the_route_is_named(
+    server: FastAPI, monkeypatch: pytest.MonkeyPatch, reader: str, path: str
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("SELECT", {}, ConnectionError("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(reader, away)
+    server.state.parts.credentials.people_changed()
+    answer = TestClient(server, base_url=ADDRESS).get(path)
+    assert answer.status_code == 503
+    assert "he database does not respond; nothing was changed; try again" in answer.text
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 
 
 @pytest.mark.parametrize(
