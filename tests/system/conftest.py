@@ -67,7 +67,12 @@ class RunningYard:
                 start_new_session=True,
                 env={**os.environ, **OFFLINE, **settings},
             )
-        self.address = str(self.until(self._address, 180))
+        try:
+            self.address = str(self.until(self._address, 180))
+        except BaseException:
+            # Whoever waits for it has nothing yet to stop it with.
+            self.stop()
+            raise
 
     def _address(self) -> str | None:
         assert self.process.poll() is None, self.output.read_text()
