@@ -236,6 +236,7 @@ def test_a_file_that_cannot_be_deleted_delays_no_other_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(cleaner, "STEP_SECONDS", 60.0)
     stuck, remove = f"{long_ended[0]}/1/checkpoint.safetensors", artifacts.remove
 
     def refuse(settings: Settings, path: str) -> None:

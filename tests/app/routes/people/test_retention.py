@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.contract.events import Checkpoint, LogLine, PredictionsKept
 from app.contract.settings import Settings
-from app.services import artifacts
+from app.services import artifacts, cleaner
 from app.services.recorder import Recorder
 from app.store.database import writing
 from app.store.lineage import save_checkpoint
@@ -95,8 +95,14 @@ def test_the_plan_says_what_would_go_and_why_and_changes_nothing(
 
 
 def test_what_was_removed_is_deleted_by_the_recorder_and_in_the_audit_log(
-    settings: Settings, admin: TestClient, old: str, recorder: Recorder, clock: Clock
+    settings: Settings,
+    admin: TestClient,
+    old: str,
+    recorder: Recorder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cleaner, "STEP_SECONDS", 60.0)
     planned = admin.get("/api/v1/retention").json()
     done = admin.post("/api/v1/retention").json()
     assert done == {"count": 4, "bytes": planned["bytes"], "left": 0}
