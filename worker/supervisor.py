@@ -47,6 +47,7 @@ from app.contract.logs import concerning, set_process_concern
 from app.contract.protocol import PROTOCOL, Speaker, skew
 from app.contract.settings import Settings
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason, stopped_outcome
+from worker.commands.orphan import kill_orphan
 from worker.dataset_importer import DatasetImporter
 from worker.job import (
     CANCEL,
@@ -315,6 +316,8 @@ class Supervisor:
             process.start()
             changes.close()
             self._watch(process, run)
+            if executes and (process.exitcode or 0) < 0 and not run.control.child:
+                kill_orphan(run.run, grant.attempt)
             if process.exitcode == -signal.SIGKILL and not run.kill_reason:
                 run.out_of_memory = out_of_memory_kills() > kills
                 # Whoever killed it, it was not the run's fault: it resumes from its checkpoint, but not endlessly.
