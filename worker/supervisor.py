@@ -47,7 +47,6 @@ from app.contract.logs import concerning, set_process_concern
 from app.contract.protocol import PROTOCOL, Speaker, skew
 from app.contract.settings import Settings
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason, stopped_outcome
-from worker.commands.orphan import kill_orphan
 from worker.dataset_importer import DatasetImporter
 from worker.job import (
     CANCEL,
@@ -65,7 +64,7 @@ from worker.job import (
     training_job,
 )
 from worker.memory import out_of_memory_kills
-from worker.process import kill_group, prepare
+from worker.process import kill_group, kill_orphan, prepare
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool, leftovers
 from worker.suspension import asleep_seconds

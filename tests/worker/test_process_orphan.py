@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.worker.conftest import until
-from worker.commands.orphan import kill_orphan
+from worker.process import kill_orphan
 
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
 
