@@ -37,7 +37,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
@@ -2279,7 +2279,9 @@ def _not_responding(url: str) -> RunyardError:
 
 
 def _say(sentence: str) -> None:
-    print(f"runyard: {sentence}", file=sys.stderr)
+    # Nobody may be there to read it, or the stream may be closed: what is logged is kept and sent nevertheless.
+    with suppress(OSError, ValueError):
+        print(f"runyard: {sentence}", file=sys.stderr)
 
 
 def _user() -> str:

@@ -64,7 +64,7 @@ from worker.job import (
     training_job,
 )
 from worker.memory import out_of_memory_kills
-from worker.process import kill_group, prepare
+from worker.process import kill_group, kill_orphan, prepare
 from worker.reporting.sender import Sender
 from worker.reporting.spool import Spool, leftovers
 from worker.suspension import asleep_seconds
@@ -315,6 +315,8 @@ class Supervisor:
             process.start()
             changes.close()
             self._watch(process, run)
+            if executes and (process.exitcode or 0) < 0 and not run.control.child:
+                kill_orphan(run.run, grant.attempt)
             if process.exitcode == -signal.SIGKILL and not run.kill_reason:
                 run.out_of_memory = out_of_memory_kills() > kills
                 # Whoever killed it, it was not the run's fault: it resumes from its checkpoint, but not endlessly.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import multiprocessing
@@ -156,6 +158,32 @@ def test_a_server_that_is_away_for_a_while_gets_each_point_once(
             assert curve_of(yard, run.id, "b")[1] == [float(-step) for step in range(100)]
             assert yard.run(run.id).status == "succeeded"
     assert list(folder.iterdir()) == []
+
+
+class Gone(io.StringIO):
+    """A standard error that nobody reads any more; ``tried``: whether something was said."""
+
+    tried = False
+
+    def write(self, text: str) -> int:
+        self.tried = True
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_program_whose_standard_error_nobody_reads_logs_on(server: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(server) as address:
+        port = int(address.rpartition(":")[2])
+        run = Runyard(address).start("unheard")
+    gone = Gone()
+    monkeypatch.setattr(sys, "stderr", gone)
+    run.log({"a": 0.0}, step=0)
+    until(lambda: gone.tried, what="it says that the server is away")
+    run.log({"a": 1.0}, step=1)
+    with serving(server, port):
+        run.finish()
+        with Runyard(address) as yard:
+            assert curve_of(yard, run.id, "a") == ([0, 1], [0.0, 1.0])
+            assert yard.run(run.id).status == "succeeded"
 
 
 def test_what_a_program_leaves_when_the_server_stays_away_is_sent_later(
