@@ -8,12 +8,40 @@ from typing import Any
 
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
+from kombu.transport import redis, virtual
 
 from app.contract import broker
 from app.contract.settings import Settings
 from worker.supervisor import Supervisor
 
 logger = logging.getLogger("runyard.worker")
+
+
+class SteadyQoS(redis.QoS):
+    """Counts a message as acknowledged even if Redis does not take that.
+
+    Kombu would count it as in hand for ever, and after as many of them as there are slots never ask Redis for a message
+    again. Redis delivers such a message once more, later: a wake-up too many does no harm.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message. Raises what Redis raised."""
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        except Exception:  # whatever Redis or the connection raised
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Reject a message. Raises what Redis raised."""
+        try:
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
+
+
+redis.Channel.QoS = SteadyQoS
 
 
 def run_worker(settings: Settings) -> None:

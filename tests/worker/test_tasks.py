@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from app.contract import broker
 from app.contract.events import Claim, Goodbye, Grant, Heartbeat
 from tests.worker.conftest import RedisServer, until
+from worker.tasks import SteadyQoS
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,30 @@ def said(redis: Redis, kind: str) -> list[bytes]:
 
 def claimed(redis: Redis, times: int) -> bool:
     return len(said(redis, "claim")) == times
+
+
+@pytest.mark.parametrize("ending", ["ack", "reject", "requeue"])
+def test_a_message_that_redis_refuses_to_forget_does_not_keep_the_next_one_away(
+    server: RedisServer, redis: Redis, ending: str
+) -> None:
+    client = broker.celery_client(server.url)
+    for _ in range(2):
+        client.send_task(broker.WAKE, queue=broker.QUEUE)
+    with client.connection_for_read() as connection, connection.channel() as channel:
+        channel.basic_qos(0, 1, False)
+        assert channel.QoS is SteadyQoS
+        queue = client.amqp.queues.select_add(broker.QUEUE)(channel)
+        message = queue.get()
+        assert not channel.qos.can_consume()
+        # What Redis answers then is the same kind of error as with a full disk, which only root can provide.
+        redis.config_set("min-replicas-to-write", 1)
+        with pytest.raises(RedisError, match="replica"):
+            getattr(message, ending)()
+        redis.config_set("min-replicas-to-write", 0)
+        assert channel.qos.can_consume()
+        queue.get().ack()
+        assert channel.qos.can_consume()
+    client.close()
 
 
 def test_a_worker_beats_asks_for_work_when_it_is_woken_and_says_goodbye(

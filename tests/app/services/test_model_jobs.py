@@ -209,7 +209,7 @@ def test_a_job_that_a_crashed_server_left_is_started_again_but_not_forever(
     process_of(folder, run)
     jobs.close()
     (folder / f"{run}.pid").unlink()
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         connection.exec_driver_sql("UPDATE model_job SET status = 'running', starts = ?", (starts,))
     following = start()
     following.resume()

@@ -214,11 +214,10 @@ def test_a_sweep_that_cannot_be_read_holds_up_no_other(
     client: Any, engine: Engine, runs: Runs, driving: Callable[[], Driver]
 ) -> None:
     broken, sound = launched(client, **SEARCH, draws=3), launched(client, **SEARCH, draws=3)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            'UPDATE sweep SET spec = replace(spec, \'"family": "simple_mlp"\', \'"family": "gone"\') WHERE id = ?',
-            (broken,),
-        )
+    with writing(engine) as connection:
+        old, new = '"family": "simple_mlp"', '"family": "gone"'
+        statement = text("UPDATE sweep SET spec = replace(spec, :old, :new) WHERE id = :sweep")
+        connection.execute(statement, {"old": old, "new": new, "sweep": broken})
     driving().step()
     with reading(engine) as connection:
         found = load_sweep(connection, broken)
@@ -342,7 +341,7 @@ def test_a_search_whose_stored_command_has_lost_its_placeholders_stops_with_a_se
     client: Any, engine: Engine, driving: Callable[[], Driver], exec_sweep: Any
 ) -> None:
     sweep = exec_sweep({"low": 0.0, "high": 1.0}, method="tpe", draws=3)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         connection.exec_driver_sql("UPDATE sweep SET spec = replace(spec, '{lr}', '{rate}')")
     driving().step()
     found = client.get(f"/api/v1/sweeps/{sweep}").json()
