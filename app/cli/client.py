@@ -80,7 +80,10 @@ def connected(url: str | None, status: int = 1, interrupted: str = "interrupted"
         for message in [problem.message for problem in error.errors] or [error.detail]:
             warn(message)
         if error.status == 401:
-            warn("sign in with `runyard login`; on the server's own machine, RUNYARD_DATA_DIR must be its data folder")
+            warn(
+                "sign in with `runyard login`; on the server's own machine, the address must be a loopback one such as"
+                " http://127.0.0.1:8000, and RUNYARD_DATA_DIR its data folder"
+            )
         raise typer.Exit(status) from error
     except ValueError as error:
         warn(str(error))

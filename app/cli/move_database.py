@@ -24,16 +24,17 @@ def move_database(
     """Copy everything from SQLite in the data folder to PostgreSQL, and prove that nothing is missing.
 
     Runyard must be stopped. If anything goes wrong, the PostgreSQL database is left without runs; the SQLite file stays
-    as it is in any case.
+    as it is in any case. After the move, Runyard no longer starts with that file.
     """
+    from app.services.data_folder import StartError, check_not_moved, mark_moved
     from app.store.database import check_database, migrate, open_database
     from app.store.database_copy import MigrationError
     from app.store.database_move import copy_database
     from app.store.postgresql import DatabaseUnusable
 
     def told(table: str, rows: int) -> None:
-        if not as_json:
-            print(f"{table}: {rows:,} rows")
+        if rows and not as_json:
+            print(f"{table}: {rows:,} row{'s' if rows != 1 else ''}")
 
     folder = read_settings(data_dir=data_dir).data_dir.absolute()
     file = folder / "runyard.db"
@@ -42,6 +43,7 @@ def move_database(
             raise DatabaseUnusable(f"there is no {file}; choose the data folder with --data-dir")
         if not url.startswith("postgres"):
             raise DatabaseUnusable("the target must be a PostgreSQL database: postgresql://user:password@host/name")
+        check_not_moved(folder)
         check_database(url)
         source, target = open_database(f"sqlite:///{file}"), open_database(url)
         try:
@@ -49,19 +51,18 @@ def move_database(
                 migrate(source)
                 migrate(target)
                 proofs = copy_database(source, target, told)
+                mark_moved(folder, target.url.set(password=None).render_as_string())
         finally:
             source.dispose()
             target.dispose()
-    except (DatabaseUnusable, MigrationError) as error:
+    except (DatabaseUnusable, MigrationError, StartError) as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     if as_json:
         print_json({"tables": [{"table": proof.table, "rows": proof.rows, "sha256": proof.digest} for proof in proofs]})
         return
-    for proof in proofs:
-        print(f"{proof.digest[:16]}  {proof.table}")
     print(f"All {sum(proof.rows for proof in proofs):,} rows of {len(proofs)} tables are equal in both databases.")
-    print("Start Runyard with RUNYARD_DATABASE_URL set to this URL. The SQLite file is not used any more: a backup.")
+    print("Set RUNYARD_DATABASE_URL to this URL wherever Runyard starts. The SQLite file is not used any more.")
 
 
 class _stopped:  # noqa: N801

@@ -54,7 +54,7 @@ def prune(
 def _print_plan(planned: dict[str, Any]) -> None:
     """Print what would go, and the limits where nothing would."""
     limits = [f"{rule['setting']}={rule['value']:g}" for rule in planned["rules"] if rule["value"] is not None]
-    print(f"limits: {' '.join(limits) or 'none'}")
+    print(f"limits of the server: {' '.join(limits) or 'none'}")
     if planned["entries"]:
         print_table(("#", "run", "what", "size", "reason"), map(_row, planned["entries"][:SHOWN]), ("#", "size"))
     if planned["count"] > SHOWN:
@@ -63,6 +63,10 @@ def _print_plan(planned: dict[str, Any]) -> None:
     print(total if planned["count"] else "nothing would be removed")
     if planned["missing"]:
         print(f"{_size(planned['missing'])} more are needed, but nothing more may be removed")
+    if limits:
+        print(
+            "kept: runs that have not ended, ended within the last hour, have a model name or a job, or were continued"
+        )
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
@@ -75,7 +79,7 @@ def _things(count: int) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def _wait(yard: Runyard) -> None:

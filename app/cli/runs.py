@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import completion
-from app.cli.client import Url, connected, find_run, find_runs, find_sweep
+from app.cli.client import Url, connected, find_run, find_runs, find_sweep, warn
 from app.cli.disks import warn_about_disks
 from app.cli.output import (
     RIGHT_ALIGNED,
@@ -22,6 +22,7 @@ from app.cli.output import (
     run_row,
     to_text,
 )
+from app.contract.retention import LABELS
 
 FILTERS = "Filters"
 
@@ -140,6 +141,7 @@ def show(run: Name, as_json: AsJson = False, url: Url = None) -> None:
                 "tags": target.tags,
                 "parent": f"{data['parent']} ({data['relation']})" if data["parent"] else "",
                 "sweep": data["sweep"],
+                "removed": ", ".join(LABELS[kind] for kind in data.get("removed", {})),
             }
         )
         print()
@@ -173,7 +175,10 @@ def logs(
     from datetime import datetime
 
     with connected(url, interrupted="stopped following the log; the run continues") as yard:
-        for line in find_run(yard, run).logs(follow, tail):
+        target = find_run(yard, run)
+        if removed := target.data.get("removed", {}).get("logs"):
+            warn(f"its log was removed on {removed[:10]} to free disk space")
+        for line in target.logs(follow, tail):
             if as_json:
                 print_json(line._asdict())
             else:

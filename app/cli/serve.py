@@ -50,15 +50,18 @@ def check_data_folder(settings: Settings) -> None:
 
 def _check_database(settings: Settings) -> None:
     """Exit with a sentence if the database of the settings cannot be used; one in a new data folder can."""
-    if settings.database_url is None and not (settings.data_dir / "runyard.db").exists():
-        return
+    from app.services.data_folder import StartError, check_not_moved
     from app.store.database import check_database
     from app.store.database_copy import MigrationError
     from app.store.postgresql import DatabaseUnusable
 
     try:
+        if settings.database_url is None:
+            check_not_moved(settings.data_dir.absolute())
+            if not (settings.data_dir / "runyard.db").exists():
+                return
         check_database(settings.database)
-    except (DatabaseUnusable, MigrationError) as error:
+    except (DatabaseUnusable, MigrationError, StartError) as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
 

@@ -25,6 +25,7 @@ from typing import BinaryIO, Final
 from _runyard import __version__
 from app.contract.command_key import NAME as KEY_FILE
 from app.contract.settings import Settings
+from app.services.data_folder import StartError, check_not_moved
 from app.services.run_files import key_path
 from app.store.database_copy import copy_database
 
@@ -91,6 +92,11 @@ def back_up(settings: Settings, target: Path, downloads: bool = False, told: Tol
     folder = settings.data_dir.absolute()
     if settings.database_url is not None and not settings.database_url.startswith("sqlite:///"):
         raise BackupError("only yards with SQLite can be backed up; use pg_dump for PostgreSQL, and copy the artifacts")
+    if settings.database_url is None:
+        try:
+            check_not_moved(folder)
+        except StartError as error:
+            raise BackupError(str(error)) from error
     database = Path(settings.database.removeprefix("sqlite:///"))
     if not database.is_file():
         raise BackupError(f"there is no Runyard in {folder}: {database} does not exist")

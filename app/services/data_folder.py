@@ -1,4 +1,4 @@
-"""Checks before anything starts that the data folder is writable."""
+"""Checks before anything starts that the data folder is writable, and that its runs are still in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ WRITTEN = ("runyard.db", "up.lock")
 """Files that every start opens for writing."""
 FOLDERS = ("redis", "logs", "artifacts", "datasets", "spool")
 """Folders in which every start creates files."""
+
+
+MOVED = "moved-database"
+"""What `runyard move-database` leaves: the address of the database that has the runs now, without its password."""
 
 
 class StartError(RuntimeError):
@@ -40,3 +44,20 @@ def check_data_folder(folder: Path) -> None:
             f"cannot write to the data folder {folder} ({where}: {error.strerror});"
             " make it writable for this user, or choose another with --data-dir or RUNYARD_DATA_DIR"
         ) from error
+
+
+def mark_moved(folder: Path, address: str) -> None:
+    """Note that the runs of a folder's SQLite file have moved to the database at ``address``, which has no password."""
+    (folder / MOVED).write_text(f"{address}\n")
+
+
+def check_not_moved(folder: Path) -> None:
+    """Raises StartError if the runs of the folder's SQLite file have moved: whoever opened it would see old ones."""
+    try:
+        address = (folder / MOVED).read_text().strip()
+    except FileNotFoundError:
+        return
+    raise StartError(
+        f"the runs of {folder} have moved to {address}; set RUNYARD_DATABASE_URL to it, with its password,"
+        f" or delete {folder / MOVED} to use {folder / 'runyard.db'} again"
+    )

@@ -138,7 +138,7 @@ def _find(settings: Settings, connection: Connection, kind: Kind, before: float,
 
 def _age(item: Removable, days: float, now: float) -> str:
     since = {"trash": "deleted", "spools": "written", "predictions": "predicted"}.get(item.kind, "ended")
-    return f"{since} {(now - item.since) / DAY:,.1f} days ago, kept for {days:g}"
+    return f"{since} {(now - item.since) / DAY:,.1f} days ago, kept for {days:g} day{'' if days == 1 else 's'}"
 
 
 def _needed(settings: Settings, space: Space) -> int:

@@ -50,7 +50,7 @@ RETENTION: dict[str, Any] = {
             "number": 12,
             "title": "vit tiny · digits",
             "since": CREATED,
-            "why": "ended 41.0 days ago, kept for 30",
+            "why": "ended 41.0 days ago, kept for 30 days",
             "files": 4,
             "bytes": 412_000_000,
         }

@@ -11,7 +11,7 @@ from app.analysis.groups import Standing, group_runs, grouping_fields
 from app.contract.errors import Invalid, NotFound
 from app.contract.spec import FieldError
 from app.routes.compare.figures import METRICS, deciding_metric, standings_by_metric
-from app.routes.compare.verdict import group_verdict
+from app.routes.compare.verdict import group_verdict, run_verdict
 from app.store.database import reading
 from app.store.run import resolve_run
 from app.store.search.query import runs_by_id
@@ -95,7 +95,10 @@ def compare_runs(
     # Each run on its own: groups of one.
     groups = group_runs(summaries, fields if fields is not None else ("seed",)) if summaries else []
     by_metric = standings_by_metric(groups)
-    verdict = group_verdict(by_metric[deciding_metric(by_metric)], deciding_metric(by_metric)) if groups else None
+    # As on the page: with one run each, the images that they were tested on say how much may be chance.
+    verdict = run_verdict(summaries) if fields is None or len(groups) == len(summaries) else None
+    if verdict is None and groups:
+        verdict = group_verdict(by_metric[deciding_metric(by_metric)], deciding_metric(by_metric))
     return ComparisonOut(
         by=list(fields or ()),
         groups=[

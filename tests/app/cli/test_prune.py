@@ -40,12 +40,15 @@ def test_a_dry_run_says_of_which_run_what_goes_and_why(runyard: Command, url: st
         said = runyard("prune", "--dry-run")
         assert said.exit_code == 0
         lines = said.stdout.splitlines()
-        assert lines[0] == "limits: RUNYARD_CHECKPOINTS_DAYS=30 RUNYARD_LOGS_DAYS=2.5 RUNYARD_TRASH_DAYS=7"
+        assert (
+            lines[0] == "limits of the server: RUNYARD_CHECKPOINTS_DAYS=30 RUNYARD_LOGS_DAYS=2.5 RUNYARD_TRASH_DAYS=7"
+        )
         table = [" ".join(line.split()) for line in lines[3:5]]
         assert table[0].startswith("1 simple_mlp tiny · digits checkpoints ")
-        assert "days ago, kept for 30" in table[0]
+        assert "days ago, kept for 30 days" in table[0]
         assert table[1].startswith("1 simple_mlp tiny · digits log 0.2 MB ended ")
-        assert lines[-1].startswith("would remove 2 things, 0.")
+        assert lines[-2].startswith("would remove 2 things, 0.")
+        assert lines[-1].startswith("kept: runs that have not ended, ended within the last hour, ")
     planned = json.loads(runyard("prune", "--dry-run", "--json").stdout)
     assert [entry["kind"] for entry in planned["entries"]] == ["checkpoints", "logs"]
     assert runs.get(old).checkpoint
@@ -78,6 +81,10 @@ def test_it_removes_and_waits_until_the_recorder_has_deleted(
     assert "deleting: 1 files" in said.stderr
     assert looks == ["/retention", "/retention"]
     assert runs.get(old).checkpoint == ""
+    assert "removed checkpoints, log" in " ".join(runyard("show", "1").stdout.split())
+    log = runyard("logs", "1")
+    assert (log.exit_code, log.stdout) == (0, "")
+    assert "its log was removed on 20" in log.stderr
     assert runyard("prune").stdout == "nothing to remove\n"
     assert json.loads(runyard("prune", "--json").stdout) == {"count": 0, "bytes": 0}
 

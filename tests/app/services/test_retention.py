@@ -281,7 +281,7 @@ def test_by_default_only_the_trash_is_emptied(settings: Settings, engine: Engine
     deleted = add(settings, engine, runs, Past(ended=4000, deleted=7.5))
     (entry,) = planned(settings, engine).entries
     assert (entry.item.kind, entry.item.run, entry.item.number, entry.item.bytes) == ("trash", deleted, 2, 4 * BYTES)
-    assert entry.why == "deleted 7.5 days ago, kept for 7"
+    assert entry.why == "deleted 7.5 days ago, kept for 7 days"
     carry_out(settings, engine, planned(settings, engine))
     assert artifacts.find(settings, f"{deleted}/*") == []
     assert [row[0] for row in runs.sql("SELECT number FROM run")] == [1]

@@ -6,13 +6,18 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 
+from app.cli import serve
 from app.cli.move_database import move_database
+from app.contract.settings import Settings
+from app.services.backup import BackupError, back_up
+from app.services.data_folder import MOVED
 from app.store import database_move
 from app.store.database import next_commit, open_database, reading, rows, writing
 from app.store.database_move import copy_database
@@ -139,6 +144,11 @@ def test_a_copy_that_differs_is_taken_back(yard: Runs, target: Engine, monkeypat
     assert Runs(target).sql("SELECT value FROM commit_counter") == [(0,)]
 
 
+def _start(folder: Path) -> None:
+    """What every process checks that opens the database of a folder."""
+    serve._check_database(Settings(data_dir=folder, database_url=None))
+
+
 def test_the_command_names_what_is_wrong_and_proves_what_it_did(
     yard: Runs, target: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +166,18 @@ def test_the_command_names_what_is_wrong_and_proves_what_it_did(
     said = capsys.readouterr().out
     assert "run: 1,101 rows" in said
     assert "are equal in both databases" in said
+    # Who starts, copies or moves the old file without the setting is told where its runs are, without a password.
+    address = target.url.set(password=None).render_as_string()
+    for again in (partial(move_database, url), _start):
+        with pytest.raises(BaseException, match="1"):
+            again(folder)
+        assert f"have moved to {address}; set RUNYARD_DATABASE_URL" in capsys.readouterr().err
+    with pytest.raises(BackupError, match="have moved to"):
+        back_up(Settings(data_dir=folder, database_url=None), tmp_path / "old.tar")
+    assert not (tmp_path / "old.tar").exists()
+    serve._check_database(Settings(data_dir=folder, database_url=url))
+    (folder / MOVED).unlink()
+    _start(folder)
     with pytest.raises(BaseException, match="1"):
         move_database(url, folder)
     assert "not empty" in capsys.readouterr().err

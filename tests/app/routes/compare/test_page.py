@@ -39,7 +39,11 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     words = look(client.get(f"/compare?runs={one},{two}")).html
     assert "#2 simple_mlp base · digits leads #1 simple_mlp base · digits by 40.00 pp in test/acc." in words
     three = trained(level=0.901)
-    assert "do not differ significantly in test/acc" in look(client.get(f"/compare?runs={two},{three}")).html
+    words = look(client.get(f"/compare?runs={two},{three}")).html
+    assert "do not differ significantly in test/acc" in words
+    # The API, and so the terminal, says the same of one run each.
+    assert client.get(f"/api/v1/compare?runs={two},{three}&by=none").json()["sentence"] in words
+    assert "do not differ" in client.get(f"/api/v1/compare?runs={two},{three}&by=none").json()["sentence"]
 
 
 def test_runs_with_the_same_title_are_named_by_their_differing_settings(client: Any, look: Any, trained: Any) -> None:

@@ -80,7 +80,7 @@ def test_the_plan_says_what_would_go_and_why_and_changes_nothing(
             "simple_mlp tiny · digits",
             2,
         )
-        assert first["why"].endswith(" days ago, kept for 30")
+        assert first["why"].endswith(" days ago, kept for 30 days")
         assert planned["bytes"] == sum(each["bytes"] for each in planned["entries"])
         assert (planned["count"], planned["missing"], planned["deleting_files"]) == (4, 0, 0)
     assert {rule["setting"]: rule["value"] for rule in planned["rules"]} == {
@@ -115,7 +115,7 @@ def test_what_was_removed_is_deleted_by_the_recorder_and_in_the_audit_log(
     assert artifacts.find(settings, f"{old}/*/*") == []
     part = admin.get("/admin/system/retention", params={"doomed": waiting["deleting_bytes"]}).text
     assert "Deleting" not in part
-    assert "Nothing is too old to be kept." in part
+    assert "Nothing may be removed now." in part
     (event,) = admin.get("/api/v1/audit", params={"action": "retention."}).json()["events"]
     assert (event["who"], event["detail"]["runs"], event["detail"]["logs"]) == (ADMINISTRATOR, 1, 1)
     assert admin.post("/api/v1/retention").json() == {"count": 0, "bytes": 0, "left": 0}
