@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from app.contract.errors import QueryError
@@ -171,6 +172,8 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
         return _parameter(query, term)
     if "/" in name:
         return _metric(query, term)
+    if close := get_close_matches(name.lower(), FIELD_NAMES, 1):
+        raise QueryError("q", f"no field '{name[:40]}'; did you mean {close[0]}?")
     fields = f"{', '.join(FIELD_NAMES)}, a parameter such as {PARAMETER}lr, or a metric such as val/acc"
     raise QueryError("q", f"no field '{name[:40]}'; fields: {fields}")
 

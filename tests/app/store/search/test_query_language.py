@@ -127,7 +127,9 @@ def test_a_question_finds_the_runs_that_it_means(runs: Runs, known: dict[str, st
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("color:red", "no field 'color'; fields: is, tag, id, name"),
+        ("shade:red", "no field 'shade'; fields: is, tag, id, name"),
+        ("famly:vit", "no field 'famly'; did you mean family?"),
+        ("Family:vit", "no field 'Family'; did you mean family?"),
         ("status:done", "no status 'done'; statuses: queued, starting"),
         ("is:good", "unknown value 'good' for is; values: live, running, ended"),
         ("epochs>many", "'many' is not a number; write epochs>20"),
