@@ -48,6 +48,7 @@ from app.contract.protocol import PROTOCOL, Speaker, skew
 from app.contract.settings import Settings
 from worker.active_run import ActiveRun, exit_reason, out_of_memory_reason, stopped_outcome
 from worker.dataset_importer import DatasetImporter
+from worker.idle_slots import IdleSlots
 from worker.job import (
     CANCEL,
     DISK_FULL_EXIT,
@@ -102,6 +103,7 @@ class Supervisor:
         self._disk: DiskSpace | None = None
         self._refused = ""
         self._renewed_at = time.monotonic()
+        self._idle = IdleSlots(self._slots.qsize, self.work)
 
     def _client(self) -> Redis:
         return Redis.from_url(self.settings.redis, socket_timeout=30, socket_connect_timeout=2)
@@ -130,7 +132,8 @@ class Supervisor:
         self._interrupt_all()
 
     def leave(self) -> None:
-        """Tell the server that this worker is gone; call it when no run is left."""
+        """Tell the server that this worker is gone; call it when Celery has no run left."""
+        self._idle.join()
         self._gone.set()
         try:
             self._send(self.redis, "goodbye", Goodbye(worker=self.id))
@@ -149,6 +152,7 @@ class Supervisor:
                     # The recorder lives, but can neither renew a lease nor grant the run to another worker.
                     self._renewed_at = time.monotonic()
                 self._apply_renewal(renewal)
+                self._idle.look(redis)
             except (RedisError, OSError) as error:
                 self._note_failed_heartbeat(error)
             if time.monotonic() - self._renewed_at > self.settings.orphan_seconds:
