@@ -118,7 +118,8 @@ def _continued(observed: Observed, run: str, parent: str, reference: Curves) -> 
     found = observed.runs.get(run)
     if found is not None and found.parent != parent:
         yield Finding("wrong", f"run {run} continues {found.parent}, not run {parent}")
-    if found is not None and not found.parent_step:
+    # Step 0 is where a run ends that is stopped before its first step.
+    if found is not None and found.parent_step is None:
         yield Finding("wrong", f"run {run} began from the start, not where run {parent} ended")
     yield from _trained(observed, run, reference, False)
 

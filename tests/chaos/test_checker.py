@@ -66,7 +66,7 @@ def observed() -> Observed:
         ObservedRun("p3", 8, "cancelled", MEDIAN, sweep="p", curves=dict(POOR)),
         ObservedRun("d", 9, "succeeded", parent="b", parent_step=5, curves=dict(REFERENCE)),
         ObservedRun("e", 10, "cancelled", curves=dict(begun)),
-        ObservedRun("f", 11, "succeeded", parent="e", parent_step=5, curves=dict(REFERENCE)),
+        ObservedRun("f", 11, "succeeded", parent="e", parent_step=0, curves=dict(REFERENCE)),
         ObservedRun(
             "x", 12, "succeeded", attempt=2, fence=2, curves={"attempt 1/loss": LOSSES[:4], "attempt 2/loss": LOSSES}
         ),
