@@ -173,6 +173,7 @@ def test_purging_a_parent_leaves_its_child_intact(
     found = made(client.post(f"/api/v1/runs/{run}/resume"))
     runs.set(run, deleted_at=1.0)
     recorder.housekeeper.reconcile()
+    recorder.step()
     assert not (Path(settings.artifacts) / run).exists()
     assert client.get(f"/api/v1/runs/{run}").status_code == 404
     assert (Path(settings.artifacts) / found["id"] / "0" / "last.safetensors").exists()
