@@ -194,6 +194,7 @@ def test_an_upload_to_a_run_that_is_removed_for_good_meanwhile_leaves_nothing(
         yield bytes(2 * MIB)
         runs.set(files.run, status="succeeded", deleted_at=1.0)
         recorder.housekeeper.reconcile()
+        recorder.step()
         yield b"more"
 
     with pytest.raises(NotFound):
@@ -294,6 +295,7 @@ def test_files_go_to_the_trash_with_their_run_and_back_and_are_gone_for_good(
     script.say("/runs/delete", run_id=files.run)
     clock.now += 8 * 86_400
     recorder.housekeeper.reconcile()
+    recorder.step()
     assert not (Path(settings.artifacts) / files.run).exists()
     assert runs.sql("SELECT * FROM run_file") == []
 
