@@ -53,7 +53,8 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     page.get_by_label("a run is cancelled").uncheck()
     page.get_by_role("button", name="Add webhook").click()
     expect(page.get_by_role("cell", name=address)).to_be_visible()
-    expect(page.get_by_role("cell", name="a run succeeds, a run fails, a run matches a rule, a disk fills up or has room again")).to_be_visible()
+    kinds = "a run succeeds, a run fails, a run matches a rule, a disk fills up or has room again"
+    expect(page.get_by_role("cell", name=kinds)).to_be_visible()
 
     page.get_by_label("metric").fill("val/acc")
     page.get_by_label("value").fill("0.0001")

@@ -169,8 +169,7 @@ def test_a_page_offers_the_other_hosts_on_which_a_stopped_run_can_be_resumed(
 def test_purging_a_parent_leaves_its_child_intact(
     client: TestClient, stopped: Callable[..., str], settings: Settings, runs: Runs, recorder: Recorder
 ) -> None:
-    run = stopped()
-    found = made(client.post(f"/api/v1/runs/{run}/resume"))
+    found = made(client.post(f"/api/v1/runs/{(run := stopped())}/resume"))
     runs.set(run, deleted_at=1.0)
     recorder.housekeeper.reconcile()
     recorder.step()
