@@ -91,6 +91,8 @@ def carry_out(campaign: Campaign) -> Result:
         finally:
             history.calm()
             workload.stop(CALM_SECONDS)
+        if yard.is_full():
+            workload.errors.append("the disk is full without a fault: it is too small for so many runs")
         wait_until(yard.is_idle, CALM_SECONDS)
         workload.finish(CALM_SECONDS)
         observed = yard.observe()

@@ -14,7 +14,8 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.contract.disk_space import is_disk_full
+from app.contract.disk_space import is_disk_full, pause_limit
+from app.contract.settings import Settings
 from app.services.embedded import find_redis, redis_command
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
@@ -22,7 +23,8 @@ from tests.chaos.observed import Observed, read_postgresql, read_sqlite
 from tests.postgresql import PostgreSQL
 from tests.system.conftest import RunningYard
 
-DISK_MIB = 192
+DISK_MIB = 1024
+"""Enough for what 500 faults leave: a queue that pauses because of a full disk would look like one that hangs."""
 SETTINGS = {
     "RUNYARD_CHECKPOINT_SECONDS": "0.2",
     "RUNYARD_HEARTBEAT_SECONDS": "0.3",
@@ -130,6 +132,11 @@ class Yard:
                 if self.redis.poll() is not None:
                     raise RuntimeError((self.folder / "redis.log").read_text()[-2000:])
                 time.sleep(0.02)
+
+    def is_full(self) -> bool:
+        """Whether so little of its disk is free that its queue pauses."""
+        space = shutil.disk_usage(self.data)
+        return space.free < pause_limit(Settings(), space.total)
 
     def kill_redis(self) -> int | None:
         """Kill Redis; its exit status."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -13,8 +13,9 @@ from sqlalchemy import Connection, bindparam, text
 from app.contract.errors import QueryError
 from app.store.database import rows, words_of
 from app.store.metric import Summary, read_summaries
-from app.store.page_cursor import Cursor, comparing, read_cursor, write_cursor
+from app.store.page_cursor import comparing, read_cursor, write_cursor
 from app.store.run import ACTIVE, STATES, TERMINAL, RunRecord, record, tags_of
+from app.store.search.matches import NUMBER, Matches
 from app.store.search.pagination import Place, TooSparse, page_along_index, sort_all
 from app.store.search.query_language import SqlFilter, in_turn_tags, indexed_tags, parse_filter
 from app.store.search.sorting import NOT_DELETED, Order, read_order
@@ -25,7 +26,6 @@ SORTED_AT_ONCE = 6000
 FOUND_AT_ONCE = 2000
 LOOKED_AHEAD = 2000
 # As conditions for rows that are read anyway, and for what an index has without them.
-NUMBER = "run.number"
 TRASHED = "run.deleted_at IS NOT NULL"
 NOT_TRASHED = f"run.number NOT IN (SELECT number FROM run WHERE {TRASHED})"
 
@@ -80,7 +80,7 @@ def list_runs(
     order = read_order(sort, now)
     behind = read_cursor(after, len(order.then)) if after else None
     query = _parsed(connection, where, now)
-    found = _search(connection, where, now) if query.searched and not query.costly else None
+    found = _search(connection, where, now) if query.texts and not query.costly else None
     # Where counting looks into every run, sort_all counts the matches in the same pass.
     total = found.total if found else None if query.costly else count_runs(connection, where, now)
     places: list[Place] | None = None
@@ -89,8 +89,11 @@ def list_runs(
             places = page_along_index(connection, order, NOT_DELETED, {}, limit + 1, behind)
         elif where.narrows and total is not None and _walks(order, total, found):
             with suppress(TooSparse):
-                matching, values = found.walking() if found else conditions(connection, where, now, walking=True)
-                places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
+                if found:
+                    places = found.along_index(connection, order, limit + 1, behind, LOOKED_AHEAD)
+                else:
+                    matching, values = conditions(connection, where, now, walking=True)
+                    places = page_along_index(connection, order, matching, values, limit + 1, behind, LOOKED_AHEAD)
         if places is None:
             if found:
                 matching, values = found.conditions(order, limit + 1, behind)
@@ -104,39 +107,23 @@ def list_runs(
     return RunPage(shown, cursor, count_runs(connection, where, now) if total is None else total)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The matches of a search: their count, their numbers as a JSON list, and SQL that selects its elements."""
-
-    total: int
-    numbers: str
-    elements: str
-
-    def walking(self) -> tuple[str, dict[str, Any]]:
-        """The SQL conditions for what was found, worded as those of ``conditions(..., walking=True)``."""
-        return f"+{NUMBER} IN ({self.elements})", {"found": self.numbers}
-
-    def conditions(self, order: Order, limit: int, after: Cursor | None) -> tuple[str, dict[str, Any]]:
-        """The SQL conditions for what was found; in an order by number, for the ``limit`` runs after ``after``."""
-        numbers = self.numbers
-        if order.value == NUMBER:
-            each = sorted(json.loads(numbers), reverse=order.descending)
-            if after is not None:
-                each = [one for one in each if (one < after.number) == order.descending and one != after.number]
-            numbers = json.dumps(each[:limit])
-        return f"{NUMBER} IN ({self.elements})", {"found": numbers}
-
-
-def _search(connection: Connection, where: RunFilter, now: float) -> _Found:
+def _search(connection: Connection, where: RunFilter, now: float) -> Matches:
     """Find the runs of a search once, to count and to sort them: finding them is most of its cost."""
     words = words_of(connection)
-    matching, values = conditions(connection, where, now)
-    statement = f"SELECT count(*), CAST({words.json_list}({NUMBER}) AS TEXT) FROM run WHERE {matching}"
-    total, numbers = connection.execute(text(statement), values).one()
-    return _Found(total, numbers or "[]", words.elements)
+    query = _parsed(connection, where, now)
+    if replace(where, q="").narrows or any(condition not in query.texts for condition in query.conditions):
+        number, tables = NUMBER, "run"
+        matching, values = conditions(connection, where, now)
+    else:
+        # Looking each match up in the table of runs would double the work.
+        number, tables, values = "x.number", "searched_text x", query.values
+        matching = " AND ".join([*query.texts.values(), NOT_TRASHED.replace(NUMBER, number)])
+    statement = f"SELECT CAST({words.json_list}({number}) AS TEXT) FROM {tables} WHERE {matching}"
+    listed = connection.execute(text(statement), values).scalar_one() or "[]"
+    return Matches(listed, frozenset(json.loads(listed)), words.elements)
 
 
-def _walks(order: Order, total: int, found: _Found | None) -> bool:
+def _walks(order: Order, total: int, found: Matches | None) -> bool:
     """Whether a page of so many matches is read along the index of its order."""
     if found and order.value == NUMBER:
         return False

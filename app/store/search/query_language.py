@@ -99,7 +99,8 @@ class SqlFilter:
 
     ``walking``: worded so that no index serves it, for runs that are read one by one along another index. ``covered``:
     whether indexes alone answer it; ``costly``: whether it looks into every run, so that counting costs as much as
-    reading all matches; ``searched``: whether it searches texts, where finding the matches is most of the work.
+    reading all matches; ``texts``: conditions that search texts, where finding the matches is most of the work, each
+    with the condition for ``searched_text x`` alone.
     """
 
     words: Words
@@ -108,7 +109,7 @@ class SqlFilter:
     values: dict[str, Any] = field(default_factory=dict)
     covered: bool = True
     costly: bool = False
-    searched: bool = False
+    texts: dict[str, str] = field(default_factory=dict)
 
     def bind(self, value: Any) -> str:
         """Bind a value and return its placeholder."""
@@ -179,7 +180,6 @@ def _condition(query: SqlFilter, term: Term, now: float) -> str:
 
 
 def _text(query: SqlFilter, value: str) -> str:
-    query.searched = True
     # This character separates a run's texts.
     value = value.replace("\x1f", " ")
     escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -189,7 +189,9 @@ def _text(query: SqlFilter, value: str) -> str:
     if query.words.trigrams and (sought := _trigrams(value)):
         narrowed = f"SELECT rowid FROM searched_trigram WHERE searched_trigram MATCH {query.bind(sought)}"
         found = f"x.number IN ({narrowed}) AND {found}"
-    return f"run.number IN (SELECT x.number FROM searched_text x WHERE {found})"
+    condition = f"run.number IN (SELECT x.number FROM searched_text x WHERE {found})"
+    query.texts[condition] = found
+    return condition
 
 
 def _trigrams(value: str) -> str:

@@ -45,12 +45,16 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Runs that have a value, as one index yields them: tables, value, and which of their rows are meant."""
+    """Runs that have a value, as one index yields them: tables, value, and which of their rows are meant.
+
+    ``narrow``: tables and scope that need only the index, and so also yield runs in the trash.
+    """
 
     tables: str
     value: str
     scope: str
     number: str = "run.number"
+    narrow: tuple[str, str] | None = None
 
     @property
     def known(self) -> str:
@@ -171,6 +175,7 @@ def _first_key(sort: str, now: float) -> Order:
         f"s.{column}",
         "s.name = :metric AND run.number = s.run_number",
         "s.run_number",
+        narrow=("metric_series s", "s.name = :metric"),
     )
     missing = (
         "NOT EXISTS (SELECT 1 FROM metric_series s"
