@@ -92,7 +92,7 @@ def carry_out(campaign: Campaign) -> Result:
             history.calm()
             workload.stop(CALM_SECONDS)
         if yard.is_full():
-            workload.errors.append("the disk is full without a fault: it is too small for so many runs")
+            workload.errors.append(RuntimeError("the disk is full without a fault: too small for so many runs"))
         wait_until(yard.is_idle, CALM_SECONDS)
         workload.finish(CALM_SECONDS)
         observed = yard.observe()
@@ -126,7 +126,7 @@ def _strike(campaign: Campaign, yard: Yard, striker: Striker, workload: Workload
     """Let faults strike until so many fired, at most twice as many; returns how many were tried."""
     tried, until = 0, time.monotonic() + campaign.seconds
     for fault in islice(plan(campaign.seed, campaign.database, tuple(yard.missing)), 2 * campaign.faults):
-        if sum(striker.fired.values()) >= campaign.faults or time.monotonic() > until:
+        if sum(striker.fired.values()) >= campaign.faults or time.monotonic() > until or workload.errors:
             break
         striker.strike(fault)
         tried += 1

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ RESTARTS = 100
 STOPPED_AT_ONCE = 0.3
 SCRIPT_POINTS = 300
 ANSWER_SECONDS = 10.0
+NO_ANSWER = (OSError, ValueError, HTTPException)
+"""What a request raises that got no answer, or only part of one."""
 
 
 class Workload:
@@ -195,7 +198,7 @@ class Workload:
                     return None
                 if error.code < 500:
                     raise AssertionError(f"resume {parent}: {error.code} {answer!r}") from error
-        except (OSError, ValueError):
+        except NO_ANSWER:
             # It may have been done nevertheless, or may still be.
             pass
         else:
@@ -249,7 +252,10 @@ class Workload:
         return f"chaos {self._seed} {self._chance.getrandbits(64):x}"
 
     def _status(self, run: str) -> str:
-        found = self.yard.up.try_call(f"/runs/{run}")
+        try:
+            found = self.yard.up.try_call(f"/runs/{run}")
+        except NO_ANSWER:
+            return ""
         return str(found["status"]) if found else ""
 
     def _insist(self, path: str, body: dict[str, Any], key: str = "") -> Any:
@@ -266,7 +272,7 @@ class Workload:
                         return None
                     if error.code < 500:
                         raise AssertionError(f"POST {path}: {error.code} {error.read()!r}") from error
-            except (OSError, ValueError):
+            except NO_ANSWER:
                 # The answer was cut off, or none came: the same question again.
                 pass
             if time.monotonic() > self._give_up_at:
