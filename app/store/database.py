@@ -133,15 +133,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
 class Words:
     """Where the SQL of the two databases differs. ``like``: the operator that ignores case.
 
-    ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false. ``trigrams``: whether
-    queries have to use ``searched_trigram`` by themselves. ``json_list``: the aggregate that makes a JSON list;
-    ``elements``: selects the elements of :found, a JSON list of whole numbers.
+    ``json_number``: a function that extracts a number from JSON, or 1 or 0 for true or false; ``text_number``: the
+    expression for the number that a text begins with, or 0. ``trigrams``: whether queries have to use
+    ``searched_trigram`` by themselves. ``json_list``: the aggregate that makes a JSON list; ``elements``: selects the
+    elements of :found, a JSON list of whole numbers.
     """
 
     like: str
     json_number: str
     json_list: str
     elements: str
+    text_number: str = "CAST({} AS REAL)"
     trigrams: bool = False
 
 
@@ -164,6 +166,7 @@ _POSTGRESQL = Words(
     json_number="json_number",
     json_list="json_agg",
     elements="SELECT value::bigint FROM json_array_elements_text(CAST(:found AS json))",
+    text_number="text_number({})",
 )
 _HAS_TRIGRAMS = text("SELECT count(*) FROM sqlite_master WHERE name = 'searched_trigram'")
 

@@ -308,7 +308,7 @@ def _parameter(query: SqlFilter, term: Term) -> str:
         _figure(term, term.values[0])
     except QueryError:
         return _any_of(query, term, value)
-    return _compared(query, term, f"CAST({value} AS REAL)", _figure)
+    return _compared(query, term, query.words.text_number.format(value), _figure)
 
 
 def _metric(query: SqlFilter, term: Term) -> str:

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.charts.robustness_card import LABEL_GAP, draw_cards
 from app.contract.events import Checkpoint
@@ -98,7 +98,7 @@ def test_two_cards_are_shown_beside_each_other(client: TestClient, look: Look, e
     assert len(page.all("polyline")) == len(CORRUPTIONS) + 2
     assert page.one("option", value=other)
     with writing(client.app.state.parts.engine) as connection:  # type: ignore[attr-defined]
-        connection.exec_driver_sql("DELETE FROM model_job WHERE run = ?", (other,))
+        connection.execute(text("DELETE FROM model_job WHERE run = :run"), {"run": other})
     page = look(client.get(f"/runs/{run}/robustness?with={other}"))
     assert "has no robustness card yet" in page.html
 
