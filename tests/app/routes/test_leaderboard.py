@@ -11,6 +11,8 @@ import pytest
 
 from app.analysis import reference
 
+pytestmark = pytest.mark.both_databases
+
 
 def cell(page: Any, family: str, size: str, place: int) -> str:
     """The text of a cell, counted from the parameters column."""

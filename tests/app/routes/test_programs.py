@@ -286,6 +286,7 @@ def test_what_the_script_logs_replaces_the_value_that_was_chosen_and_then_stays(
     assert log_parameters(client, run, depth="4") == 400
 
 
+@pytest.mark.both_databases
 def test_runs_of_a_program_are_found_by_it_and_by_their_values(launch: Any, client: TestClient) -> None:
     (slow,) = launch(values={"lr": 0.001, "optimizer": "sgd"})
     (fast,) = launch(values={"lr": 0.1, "optimizer": "adamw"})

@@ -41,6 +41,7 @@ def test_an_experiment_that_is_not_there_is_told_so_that_a_client_makes_it(scrip
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
+@pytest.mark.both_databases
 def test_a_renamed_experiment_takes_its_runs_along(script: Script, runs: Runs) -> None:
     made = script.say("/experiments/create", name="scans")["experiment_id"]
     run = script.begin(made)
