@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.contract.errors import Conflict, Invalid, NotFound
 from app.contract.events import Checkpoint, PredictionsKept
@@ -210,7 +210,7 @@ def test_a_job_that_a_crashed_server_left_is_started_again_but_not_forever(
     jobs.close()
     (folder / f"{run}.pid").unlink()
     with writing(engine) as connection:
-        connection.exec_driver_sql("UPDATE model_job SET status = 'running', starts = ?", (starts,))
+        connection.execute(text("UPDATE model_job SET status = 'running', starts = :starts"), {"starts": starts})
     following = start()
     following.resume()
     if starts == MAX_STARTS:
