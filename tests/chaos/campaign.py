@@ -15,7 +15,7 @@ from tests.chaos.fault import plan
 from tests.chaos.history import History, Kind
 from tests.chaos.striking import Striker
 from tests.chaos.workload import SPECS, Workload
-from tests.chaos.yard import Yard, wait_until
+from tests.chaos.yard import DISK_MIB, Yard, wait_until
 
 ACTS: tuple[Kind, ...] = ("launched", "stopped", "continued", "unsure", "swept", "logged", "commanded")
 BURST_FAULTS = 10
@@ -23,6 +23,8 @@ BREATHER_SECONDS = 60.0
 """After so many faults, the next one waits until another run has ended, at most so long."""
 CALM_SECONDS = 240.0
 """How long after the last fault every request may take to be answered, and then every run to end."""
+MIB_PER_FAULT = 2
+"""About three times what the runs of a campaign leave on its disk."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def carry_out(campaign: Campaign) -> Result:
     """Carry a campaign out. Files that explain findings stay in its folder."""
     began = time.monotonic()
     history = History(campaign.folder / "history.jsonl")
-    yard = Yard(campaign.folder, campaign.database, campaign.known)
+    # A queue that pauses because the disk is full would look like one that hangs.
+    disk_mib = DISK_MIB + MIB_PER_FAULT * campaign.faults
+    yard = Yard(campaign.folder, campaign.database, campaign.known, disk_mib)
     try:
         workload = Workload(yard, history, campaign.seed, campaign.specs)
         workload.make_references()

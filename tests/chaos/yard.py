@@ -23,8 +23,7 @@ from tests.chaos.observed import Observed, read_postgresql, read_sqlite
 from tests.postgresql import PostgreSQL
 from tests.system.conftest import RunningYard
 
-DISK_MIB = 1024
-"""Enough for what 500 faults leave: a queue that pauses because of a full disk would look like one that hangs."""
+DISK_MIB = 192
 SETTINGS = {
     "RUNYARD_CHECKPOINT_SECONDS": "0.2",
     "RUNYARD_HEARTBEAT_SECONDS": "0.3",
@@ -49,16 +48,19 @@ def party_of(process: int) -> str:
 
 
 class Yard:
-    """All processes of a yard. ``folder``: short, for Unix sockets; ``missing``: kinds of faults it cannot produce."""
+    """All processes of a yard. ``folder``: short, for Unix sockets; ``missing``: kinds of faults it cannot produce.
 
-    def __init__(self, folder: Path, database: str, known: Path | None = None) -> None:
+    ``disk_mib``: the size of the disk with its data folder.
+    """
+
+    def __init__(self, folder: Path, database: str, known: Path | None = None, disk_mib: int = DISK_MIB) -> None:
         self.folder = folder
         self.database = database
         self.missing: dict[str, str] = {}
         self._stack = ExitStack()
         self.data = folder / "data"
         self.data.mkdir(parents=True)
-        self._mount()
+        self._mount(disk_mib)
         if known is not None:
             for name in ("catalog.json", "families.json"):
                 shutil.copy(known / name, self.data)
@@ -69,9 +71,9 @@ class Yard:
             self._stack.close()
             raise
 
-    def _mount(self) -> None:
+    def _mount(self, disk_mib: int) -> None:
         """Put the data on a small disk of its own, if this may be done."""
-        options = ["-t", "tmpfs", "-o", f"size={DISK_MIB}m", "runyard-chaos", str(self.data)]
+        options = ["-t", "tmpfs", "-o", f"size={disk_mib}m", "runyard-chaos", str(self.data)]
         if shutil.which("mount") is None or os.getuid() != 0:
             self.missing["full disk"] = "only root can mount a small disk"
             return
