@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -86,7 +87,7 @@ VARIANTS = (*_on_digits(), *_on_mnist(), *_on_cifar10())
 def main() -> None:
     """Train every variant for which there is data, seed by seed. BENCH_ZOO="mlp;on digits" restricts them.
 
-    BENCH_UNTIMED=1 is for a machine that does other work too: it records no times.
+    BENCH_UNTIMED=1 trains a run on each core, and is for a machine that does other work too: it records no times.
     """
     source = Settings().datasets
     storage = {"digits": ""} | available(source)
@@ -96,22 +97,30 @@ def main() -> None:
     only = os.environ.get("BENCH_ZOO", "").split(";")
     variants = [variant for variant in variants if any(part in variant.title for part in only)]
     runs = _kept()
-    # One slot, so that each run has all cores and its time means something.
-    with Instance(RUNYARD_SLOTS="1", RUNYARD_DEVICE="cpu") as instance:
+    # One slot, so that each run has all cores and its time means something; otherwise one for each core, since two runs
+    # with a thread each train more in an hour than one after the other with two.
+    slots = os.cpu_count() or 1 if UNTIMED else 1
+    with Instance(RUNYARD_SLOTS=str(slots), RUNYARD_DEVICE="cpu") as instance, ThreadPoolExecutor(slots) as pool:
         for name in sorted({variant.dataset for variant in variants} - {"digits"}):
             provide(name, source, instance.data / "datasets")
         instance.call("/architectures")  # answered once the catalog is saved
         catalog = Catalog.model_validate(json.loads((instance.data / "catalog.json").read_text())["found"])
+        missing = {}
         for seed in SEEDS:
             for variant in variants:
                 config = resolve(RunSpec.model_validate(variant.spec(seed)), catalog)
                 key = _key(variant, config, seed)
-                if key in runs:
-                    continue
-                # With every run, since those of another day or machine are kept.
-                about = {"epochs": config.epochs, "data": storage[variant.dataset], **_origin()}
-                runs[key] = _train(instance, variant, seed) | about
+                if key not in runs:
+                    # With every run, since those of another day or machine are kept.
+                    about = {"epochs": config.epochs, "data": storage[variant.dataset], **_origin()}
+                    missing[pool.submit(_train, instance, variant, seed)] = (key, about)
+        try:
+            for finished in as_completed(missing):
+                key, about = missing[finished]
+                runs[key] = finished.result() | about
                 _save(runs)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _key(variant: Variant, config: RunConfig, seed: int) -> str:
