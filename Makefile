@@ -77,7 +77,7 @@ $(PACKAGES): pyproject.toml constraints.txt $(STALE)
 	fi
 	@rm -f $(PACKAGES)
 	@pwd -P > $(PACKAGES).started
-	@echo "Runyard: installing Python packages into .venv (about 5 GB and a few minutes the first time)"
+	@echo "Runyard: installing Python packages into .venv (about 7 GB and a few minutes the first time)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]' || { \
 	  echo "Runyard: could not install the Python packages. Fix the error above and run make again." >&2; exit 1; }
 	@mv $(PACKAGES).started $(PACKAGES)

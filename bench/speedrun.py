@@ -17,7 +17,7 @@ from bench.interleave import REPEATS
 from bench.real_data import available, provide
 from bench.report import Row, row, save
 
-TARGETS = {"speedrun_mnist_99": 99.0}
+TARGETS = {"speedrun_mnist_99": 99.0, "speedrun_mnist_994": 99.4}
 POLL_SECONDS = 0.5
 
 

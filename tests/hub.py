@@ -26,7 +26,7 @@ from tests.conftest import until
 from tests.hosts import Host, Network, network, why_no_hosts
 from tests.postgresql import running as running_postgresql
 from tests.postgresql import why_not as why_no_postgresql
-from tests.system.conftest import NOWHERE, ROOT, RunningYard
+from tests.system.running_yard import NOWHERE, ROOT, RunningYard
 
 PASSWORD = "a password of Redis"
 PERSON, PERSON_PASSWORD = "ada", "correct horse battery staple"

@@ -169,7 +169,7 @@ def test_a_second_make_up_starts_runyard_and_nothing_else(checkout: Path) -> Non
 
 @needs_make
 def test_make_says_what_takes_long(checkout: Path) -> None:
-    assert "about 5 GB" in make(checkout, "setup").stdout
+    assert "about 7 GB" in make(checkout, "setup").stdout
 
 
 @needs_make

@@ -23,7 +23,7 @@ import pytest
 
 from _runyard import __version__
 from static import vendor
-from tests.system.conftest import OFFLINE
+from tests.system.running_yard import OFFLINE
 from tests.test_docs_example import NAME, example
 
 ROOT = Path(__file__).resolve().parent.parent

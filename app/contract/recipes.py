@@ -93,7 +93,7 @@ _ALL = (
     Recipe("quick", "Like default, with 5 epochs; for a first try", {"epochs": 5}, _BY_DATASET),
     Recipe(
         "fast",
-        "One-cycle schedule over few epochs, at the highest learning rate stable on digits; bfloat16 if faster",
+        "One-cycle schedule over few epochs, up to a high learning rate; bfloat16 if faster",
         {
             "optimizer": "adamw",
             "lr": 5e-3,
@@ -106,17 +106,20 @@ _ALL = (
         },
         overrides={
             "convnext_v2": {"lr": 8e-3},
-            "vit": {"lr": 2e-3, "clip_norm": 1.0},
+            "vit": {"lr": 4e-3, "clip_norm": 1.0},
             "efficientnet": {"lr": 1e-2},
             # With 1,257 images in batches of 128, five epochs would be only 45 steps.
             "digits": {"batch_size": 32},
+            # Averaged weights reach an accuracy about an epoch earlier; shifts gain 0.1 to 0.3 points, but not for vit.
+            "mnist": {"ema_decay": 0.99, "crop_padding": 1},
+            "vit/mnist": {"crop_padding": 0},
             "convnext_v2/digits": {"epochs": 10},
-            "vit/digits": {"epochs": 10},
+            "vit/digits": {"epochs": 10, "lr": 2e-3},
         },
     ),
     Recipe(
         "speedrun",
-        "For simple_cnn small on MNIST, aiming at 99% in 4 epochs: one-cycle schedule up to 0.01, averaged weights",
+        "For simple_cnn on MNIST, aiming at 99% in 4 epochs: one-cycle schedule up to 0.01, averaged weights",
         {
             "optimizer": "adamw",
             "lr": 1e-2,

@@ -23,7 +23,7 @@ from runyard import Runyard
 from tests.chaos import script
 from tests.chaos.history import Curves, History
 from tests.chaos.yard import Yard, wait_until
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 
 BASE: dict[str, Any] = {"dataset": "digits", "size": "tiny", "batch_size": 16, "epochs": 10, "seed": 3}
 SPECS: dict[str, dict[str, Any]] = {

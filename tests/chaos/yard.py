@@ -21,7 +21,7 @@ from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
 from tests.chaos.observed import Observed, read_postgresql, read_sqlite
 from tests.postgresql import PostgreSQL
-from tests.system.conftest import RunningYard
+from tests.system.running_yard import RunningYard
 
 DISK_MIB = 192
 SETTINGS = {

@@ -1,231 +1,22 @@
-"""A whole Runyard for tests: `runyard up` with a real Redis, server, recorder, worker and trainers."""
+"""Runyards, hosts and pages for the tests of a whole Runyard."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests import hub as hubs
 from tests.browser import opened_page
 from tests.conftest import inspected
+from tests.hub import Hub
 from tests.postgresql import PostgreSQL
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.system.running_yard import RunningYard, prepared_folder
 
 UNENDED = ("queued", "starting", "running", "finishing", "cancelling", "lost")
-
-# No test may reach the network: a closed port stands for all hosts but this one, dataset hosts above all.
-NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-OFFLINE = {**NOWHERE, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
-
-
-class RunningYard:
-    """`runyard up` in a process of its own, on a free port, with its data in a short temporary folder.
-
-    ``settings`` are further environment variables; ``prefix``: what starts the command, such as in a network namespace.
-    ``database``: the URL of its database.
-    """
-
-    prefix: tuple[str, ...] = ()
-
-    def __init__(self, folder: Path, *options: str, **settings: str) -> None:
-        self.folder = folder
-        self.database = settings.get("RUNYARD_DATABASE_URL", f"sqlite:///{folder / 'data' / 'runyard.db'}")
-        self.output = folder / "up.out"
-        with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                [
-                    *self.prefix,
-                    sys.executable,
-                    "-m",
-                    "app.cli",
-                    "up",
-                    "--port",
-                    "0",
-                    "--data-dir",
-                    str(folder / "data"),
-                    *options,
-                ],
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env={**os.environ, **OFFLINE, **settings},
-            )
-        try:
-            self.address = str(self.until(self._address, 180))
-        except BaseException:
-            # Whoever waits for it has nothing yet to stop it with.
-            self.stop()
-            raise
-
-    def _address(self) -> str | None:
-        assert self.process.poll() is None, self.output.read_text()
-        found = re.search(r"Open (http://\S+)", self.output.read_text())
-        return found[1] if found else None
-
-    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """What ``condition`` gives as soon as that is true; fails with the yard's output after ``seconds``."""
-        until = time.monotonic() + seconds
-        pause = 0.02
-        while not (found := condition()):
-            assert time.monotonic() < until, f"not within {seconds} s\n{self.words()}"
-            time.sleep(pause)
-            # Most conditions ask the server: asked fifty times a second, it would take the cores from what is awaited.
-            pause = min(0.1, 1.2 * pause)
-        return found
-
-    def words(self) -> str:
-        """What the yard said, and the end of every log."""
-        logs = sorted((self.folder / "data" / "logs").glob("*.log"))
-        return self.output.read_text() + "".join(f"\n== {log.name}\n{log.read_text()[-1500:]}" for log in logs)
-
-    def call(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """An answer of the API as JSON."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/api/v1{path}", data, headers, method=method)
-        # The server itself waits a minute for what it asks others.
-        with urllib.request.urlopen(request, timeout=70) as answer:
-            return json.loads(answer.read() or b"null")
-
-    def try_call(self, path: str) -> Any:
-        """The same, or None while the server does not answer."""
-        try:
-            return self.call(path)
-        except (urllib.error.URLError, OSError):
-            return None
-
-    def launch(self, **spec: Any) -> str:
-        """The id of a new run."""
-        return str(self.call("/runs", spec)["id"])
-
-    def log(self, name: str, curves: dict[str, dict[int, float]]) -> str:
-        """The id of a run with these curves by step that was trained elsewhere, and has ended."""
-
-        def tell(path: str, body: Any) -> Any:
-            headers = {"content-type": "application/json"}
-            request = urllib.request.Request(
-                f"{self.address}/api/2.0/mlflow/{path}", json.dumps(body).encode(), headers
-            )
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return json.loads(answer.read())
-
-        run = str(tell("runs/create", {"experiment_id": "0", "run_name": name})["run"]["info"]["run_id"])
-        points = [
-            {"key": key, "step": step, "value": value, "timestamp": 1_790_000_000_000 + 1000 * step}
-            for key, values in curves.items()
-            for step, value in values.items()
-        ]
-        for first in range(0, len(points), 1000):
-            tell("runs/log-batch", {"run_id": run, "metrics": points[first : first + 1000]})
-        tell("runs/update", {"run_id": run, "status": "FINISHED"})
-        self.wait_for(run, "succeeded")
-        return run
-
-    def wait_for(self, run: str, *statuses: str, seconds: float = 240.0) -> dict[str, Any]:
-        """The run, as soon as it has one of these statuses."""
-
-        def reached() -> dict[str, Any] | None:
-            found: dict[str, Any] | None = self.try_call(f"/runs/{run}")
-            if found and found["status"] == "failed" and "failed" not in statuses:
-                raise AssertionError(f"{found['reason']}\n{self.words()}")
-            return found if found and found["status"] in statuses else None
-
-        found: dict[str, Any] = self.until(reached, seconds)
-        return found
-
-    def wait_for_step(self, run: str, step: int, seconds: float = 180.0) -> None:
-        """Until the run has made so many steps."""
-
-        def reached() -> bool:
-            found = self.try_call(f"/runs/{run}")
-            return bool(found) and found["progress"].get("step", 0) >= step
-
-        self.until(reached, seconds)
-
-    def wait_for_worker(self, seconds: float = 120.0) -> dict[str, Any]:
-        """The first worker, as soon as there is one."""
-
-        def connected() -> dict[str, Any] | None:
-            found = self.try_call("/workers")
-            return found["workers"][0] if found and found["workers"] else None
-
-        found: dict[str, Any] = self.until(connected, seconds)
-        return found
-
-    def children(self) -> list[psutil.Process]:
-        """Every process that descends from this yard now."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def child(self, *words: str) -> psutil.Process:
-        """The one child process whose command line has all these words."""
-
-        def found() -> psutil.Process | None:
-            for process in self.children():
-                try:
-                    line = process.cmdline()
-                except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                    continue
-                if all(any(word in part for part in line) for word in words):
-                    return process
-            return None
-
-        process: psutil.Process = self.until(found)
-        return process
-
-    def trainers(self) -> list[psutil.Process]:
-        """The processes that train now."""
-        found = []
-        for process in psutil.Process(self.wait_for_worker()["pid"]).children(recursive=True):
-            try:
-                # Each leads a group of its own, and so does one that imports images, which is not forked.
-                forked = any("forkserver" in word for word in process.cmdline())
-                if forked and os.getpgid(process.pid) == process.pid:
-                    found.append(process)
-            except (ProcessLookupError, psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-        return found
-
-    def trainer(self) -> psutil.Process:
-        """The process that trains, as soon as there is exactly one."""
-        trainers: list[psutil.Process] = self.until(lambda: len(found := self.trainers()) == 1 and found)
-        return trainers[0]
-
-    def stop(self) -> None:
-        """Ctrl-C, and wait."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                raise
-
-
-def _folder(inspected: Path) -> Path:
-    """A folder with a short path, for Unix sockets; with what is known about the networks, to spare its making."""
-    folder = Path(tempfile.mkdtemp(prefix="ry", dir="/tmp"))
-    (folder / "data").mkdir()
-    for name in ("catalog.json", "families.json"):
-        shutil.copy(inspected / name, folder / "data")
-    shutil.copytree(inspected / "networks", folder / "data" / "networks")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -251,7 +42,7 @@ def yard(
     """One Runyard for all tests that leave it as it was: running, and empty-handed."""
     # Two slots give a trainer half of the cores: with all of them it would crawl beside the other tests.
     # Some tests look at a trainer that stands still for as long as they take.
-    folder = _folder(inspected(tmp_path_factory))
+    folder = prepared_folder(inspected(tmp_path_factory))
     settings = {"RUNYARD_STALL_SECONDS": "1800", "RUNYARD_WEBHOOK_PRIVATE": "1"}
     running = RunningYard(folder, "--slots", "2", **settings, **database_of(folder))
     running.wait_for_worker()
@@ -297,7 +88,7 @@ def own_yard(
     started: list[RunningYard] = []
 
     def start(folder: Path | None = None, slots: int = 2, **settings: str) -> RunningYard:
-        folder = folder or _folder(inspected(tmp_path_factory))
+        folder = folder or prepared_folder(inspected(tmp_path_factory))
         database = {} if on_sqlite else database_of(folder)
         running = RunningYard(folder, "--slots", str(slots), **(database | settings))
         started.append(running)
@@ -310,6 +101,19 @@ def own_yard(
 
 
 # Browsers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with a worker of one slot on each of the two other hosts."""
+    if hubs.why_not():
+        pytest.skip(hubs.why_not())
+    with hubs.running(inspected(tmp_path_factory)) as found:
+        hosts = [found.network.hosts[name] for name in ("east", "west")]
+        for host in hosts:
+            found.start_worker(host)
+        found.wait_for_workers(*hosts)
+        yield found
 
 
 @pytest.fixture

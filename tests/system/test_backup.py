@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import ROOT
+from tests.system.running_yard import ROOT
 from tests.system.test_resume import SPEC, curves, until_it_trains
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import complaints_of
-from tests.system.conftest import OFFLINE
+from tests.system.running_yard import OFFLINE
 from tests.system.test_mlflow import QUIET
 
 

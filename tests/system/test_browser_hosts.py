@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests import hub as hubs
-from tests.conftest import inspected
 from tests.hub import PERSON, Hub, points
 from tests.system.test_browser_access import WIDE, faults_of
 from tests.system.test_browser_people import sign_in, someone
@@ -21,19 +18,6 @@ WITHOUT_TLS = "The Cross-Origin-Opener-Policy header has been ignored"
 """What Chromium says of every page that comes from another host without TLS."""
 TOLERANCES = {"test/acc": 5e-5, "best val/acc": 5e-5, "best val/loss": 5e-5}
 """How far a rounded number on a page may be from the API's."""
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A hub with a worker of one slot on each of the two other hosts."""
-    if hubs.why_not():
-        pytest.skip(hubs.why_not())
-    with hubs.running(inspected(tmp_path_factory)) as found:
-        hosts = [found.network.hosts[name] for name in ("east", "west")]
-        for host in hosts:
-            found.start_worker(host)
-        found.wait_for_workers(*hosts)
-        yield found
 
 
 def drawn(page: Page, words: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 
 
 def test_an_imported_run_comes_onto_the_page_and_lies_over_the_one_that_it_was_taken_from(

@@ -18,8 +18,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import complaints_of
-from tests.system.conftest import OFFLINE, RunningYard
 from tests.system.reverse_proxies import free_port
+from tests.system.running_yard import OFFLINE, RunningYard
 from tests.system.test_browser_access import WIDE, faults_of
 
 PEOPLE = (

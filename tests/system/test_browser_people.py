@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from runyard import Runyard, RunyardError
 from tests.browser import complaints_of
 from tests.people import ADMINISTRATOR, NAMES, PASSWORD
-from tests.system.conftest import RunningYard
+from tests.system.running_yard import RunningYard
 from tests.system.test_browser import _launch
 from tests.system.test_browser_access import WIDE, faults_of
 

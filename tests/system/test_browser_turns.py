@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from app.store.database import open_database, reading
 from tests.people import ADMINISTRATOR, NAMES, PASSWORD
-from tests.system.conftest import RunningYard
+from tests.system.running_yard import RunningYard
 from tests.system.test_browser_people import add, look_at, sign_in, someone
 
 ADA, GRACE = ADMINISTRATOR, NAMES["member"]

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 from tests.system.test_mlflow import QUIET
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 from tests.system.test_browser_datasets import photos
 
 

@@ -18,7 +18,7 @@ from app.contract.histogram import checked_histogram
 from app.formats.summary_values import HistogramValue, ImageValue, Scalar, TextValue, Value
 from app.formats.tfevents import write_events
 from tests.app.formats.test_summary_values import PNG
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 
 BEGAN = 1_790_000_000.0
 KILLS = 6

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.conftest import inspected
-from tests.system.conftest import ROOT, RunningYard
+from tests.system.running_yard import ROOT, RunningYard
 
 MIB = 2**20
 

@@ -6,27 +6,9 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
 
-import pytest
-
-from tests import hub as hubs
-from tests.conftest import inspected
 from tests.hub import Hub, losses
 from tests.system.test_browser_datasets import photos
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A hub with a worker on each of the two other hosts."""
-    if hubs.why_not():
-        pytest.skip(hubs.why_not())
-    with hubs.running(inspected(tmp_path_factory)) as found:
-        hosts = [found.network.hosts[name] for name in ("east", "west")]
-        for host in hosts:
-            found.start_worker(host)
-        found.wait_for_workers(*hosts)
-        yield found
 
 
 def test_a_host_sees_nothing_of_the_others_files(hub: Hub) -> None:

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from runyard import Runyard
-from tests.system.conftest import OFFLINE
+from tests.system.running_yard import OFFLINE
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 

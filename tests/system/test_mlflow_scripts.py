@@ -12,7 +12,7 @@ import pytest
 
 from tests.mlflow_scripts.comparison import differences
 from tests.mlflow_scripts.running import SCRIPTS, Runner, Script
-from tests.system.conftest import OFFLINE
+from tests.system.running_yard import OFFLINE
 
 ENVIRONMENT = os.environ.get("RUNYARD_MLFLOW_ENVIRONMENT", "")
 QUICK = ("argparse_loop", "logged_models", "nested_runs", "unusual_values")

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 from runyard import Runyard, RunyardError
 from tests.browser import complaints_of
 from tests.conftest import inspected
-from tests.system.conftest import NOWHERE, RunningYard, _folder
+from tests.system.running_yard import NOWHERE, RunningYard, prepared_folder
 from tests.system.test_mlflow import QUIET
 
 PASSWORD = "correct horse battery staple"
@@ -74,7 +74,7 @@ DIRECT = {**NOWHERE, "no_proxy": f"127.0.0.1,{THERE}", "NO_PROXY": f"127.0.0.1,{
 @pytest.fixture(scope="module")
 def distant(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistantYard]:
     """A Runyard on the other machine, without anyone."""
-    running = DistantYard(_folder(inspected(tmp_path_factory)), "--host", THERE, **DIRECT)
+    running = DistantYard(prepared_folder(inspected(tmp_path_factory)), "--host", THERE, **DIRECT)
     yield running
     running.stop()
     shutil.rmtree(running.folder, ignore_errors=True)

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from app.store.database import open_database, writing
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 from tests.system.test_commands import ended, said_by
 
 SHOW = """

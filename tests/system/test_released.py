@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import inspected
 from tests.released.released import VERSIONS, unpack
-from tests.system.conftest import RunningYard
+from tests.system.running_yard import RunningYard
 
 SPEC = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 1, "device": "cpu"}
 

@@ -21,7 +21,6 @@ from playwright.sync_api import Browser, expect
 from tests.browser import complaints_of
 from tests.conftest import inspected
 from tests.people import PASSWORD
-from tests.system.conftest import OFFLINE, ROOT, RunningYard, _folder
 from tests.system.reverse_proxies import (
     CLIENT,
     CONFIGURATIONS,
@@ -32,6 +31,7 @@ from tests.system.reverse_proxies import (
     find_proxy,
     proxying,
 )
+from tests.system.running_yard import OFFLINE, ROOT, RunningYard, prepared_folder
 
 FORGED = {"x_forwarded_for": "6.6.6.6, 127.0.0.1", "x_real_ip": "6.6.6.6", "forwarded": "for=6.6.6.6"}
 MIB = 2**20
@@ -54,7 +54,7 @@ class ProxiedYard(RunningYard):
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningYard]:
     """A Runyard with the documented settings, in which proxies may also name people: an administrator and a member."""
     settings = documented_settings() | documented_header()
-    running = ProxiedYard(_folder(inspected(tmp_path_factory)), "--slots", "1", **settings)
+    running = ProxiedYard(prepared_folder(inspected(tmp_path_factory)), "--slots", "1", **settings)
     try:
         assert f"Open https://{NAME} " in running.output.read_text()
         command(running, "user", "add", "ada", text=f"{PASSWORD}\n")

@@ -14,7 +14,7 @@ import urllib.request
 from typing import Any
 
 from runyard import Runyard
-from tests.system.conftest import ROOT
+from tests.system.running_yard import ROOT
 
 
 def runyard(yard: Any, *words: str) -> subprocess.CompletedProcess[str]:

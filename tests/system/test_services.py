@@ -19,7 +19,7 @@ import pytest
 
 from app.services.embedded import find_redis, free_port
 from tests.conftest import inspected
-from tests.system.conftest import OFFLINE, ROOT, RunningYard, _folder
+from tests.system.running_yard import OFFLINE, ROOT, RunningYard, prepared_folder
 from tests.systemd_units import PROGRAM, REDIS, SERVICES
 
 WORKER = "runyard-worker@.service"
@@ -101,7 +101,7 @@ class Services(RunningYard):
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """All services of one machine, running."""
-    running = Services(_folder(inspected(tmp_path_factory)))
+    running = Services(prepared_folder(inspected(tmp_path_factory)))
     try:
         running.start_all()
         yield running

@@ -22,7 +22,7 @@ import pytest
 from app.services.embedded import find_redis, redis_command
 from app.store.database import migrate, open_database
 from tests.conftest import until
-from tests.system.conftest import ROOT
+from tests.system.running_yard import ROOT
 
 COMPONENTS = ("up", "server", "recorder", "worker")
 DOCUMENTED = (ROOT / "docs" / "troubleshooting.md").read_text()

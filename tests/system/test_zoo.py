@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.system.conftest import OFFLINE, ROOT
+from tests.system.running_yard import OFFLINE, ROOT
 
 PAGE = (ROOT / "docs" / "networks.md").read_text()
 

@@ -126,8 +126,16 @@ def test_fast_is_one_cycle_in_few_epochs_for_every_family_and_dataset() -> None:
     assert settings_of("fast", "simple_cnn", "digits", *names) == ("adamw", "one_cycle", 0.3, 5, 32, 5e-3)
     assert settings_of("fast", "efficientnet", "cifar10", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 1e-2)
     # Settings for a family on a dataset override those for either alone.
+    assert settings_of("fast", "vit", "mnist", *names) == ("adamw", "one_cycle", 0.3, 5, 128, 4e-3)
     assert settings_of("fast", "vit", "digits", *names) == ("adamw", "one_cycle", 0.3, 10, 32, 2e-3)
     assert settings_of("fast", "family_from_outside", "digits", *names[3:]) == (5, 32, 5e-3)
+
+
+def test_fast_averages_weights_and_shifts_images_on_mnist() -> None:
+    names = ("ema_decay", "crop_padding")
+    assert settings_of("fast", "simple_cnn", "mnist", *names) == (0.99, 1)
+    assert settings_of("fast", "vit", "mnist", *names) == (0.99, 0)
+    assert settings_of("fast", "simple_cnn", "digits", *names) == (0.0, 0)
 
 
 def test_speedrun_is_one_cycle_with_averaged_weights() -> None:

@@ -40,12 +40,6 @@ TABLE = Table()
 
 
 @pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
-
-
-@pytest.fixture
 def guarded(parts: Parts) -> TestClient:
     """Access in front of an application that says yes to everything."""
 

@@ -17,13 +17,7 @@ from app.store.database import reading, writing
 from app.web.access_table import ENTRIES
 from app.web.dependencies import Parts
 from tests.conftest import Runs
-from tests.people import ADMINISTRATOR, NAMES, bearer, people, session
-
-
-@pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
+from tests.people import ADMINISTRATOR, NAMES, bearer, session
 
 
 def events(parts: Parts, action: str = "") -> list[dict[str, Any]]:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.web.dependencies import Parts
-from tests.people import ADMINISTRATOR, NAMES, PASSWORD, people, session
+from tests.people import ADMINISTRATOR, NAMES, PASSWORD, session
 
 NEW = "another horse battery"
-
-
-@pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
 
 
 def enter(parts: Parts, client: TestClient, name: str) -> None:

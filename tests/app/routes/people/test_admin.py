@@ -5,30 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.services.recorder import Recorder
 from app.web.dependencies import Parts
 from tests.conftest import Runs
 from tests.fake_worker import Worker
-from tests.people import ADMINISTRATOR, NAMES, PASSWORD, bearer, people, session
+from tests.people import ADMINISTRATOR, NAMES, PASSWORD, bearer, session
 
 MEMBER = NAMES["member"]
 SPEC = {"family": "simple_mlp", "size": "tiny", "dataset": "digits"}
-
-
-@pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
-
-
-@pytest.fixture
-def admin(parts: Parts, client: TestClient) -> TestClient:
-    """A browser in which an administrator has signed in."""
-    client.cookies.update(session(parts, ADMINISTRATOR))
-    return client
 
 
 def launch(client: TestClient, header: dict[str, str], **more: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
@@ -21,7 +20,7 @@ from app.web.dependencies import Parts
 from tests.app.services.recording import tick
 from tests.checkpoints import finished_run
 from tests.conftest import Clock, Runs
-from tests.people import ADMINISTRATOR, NAMES, bearer, people, session
+from tests.people import ADMINISTRATOR, NAMES, bearer
 
 KINDS = ["checkpoints", "best_checkpoints", "predictions", "logs"]
 EVERYTHING = {f"{kind}_days": 30.0 for kind in KINDS}
@@ -32,19 +31,6 @@ GONE = "removed on 20"
 def settings(settings: Settings) -> Settings:
     """Everything of old runs goes."""
     return settings.model_copy(update=EVERYTHING)
-
-
-@pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
-
-
-@pytest.fixture
-def admin(parts: Parts, client: TestClient) -> TestClient:
-    """A browser in which an administrator has signed in."""
-    client.cookies.update(session(parts, ADMINISTRATOR))
-    return client
 
 
 @pytest.fixture

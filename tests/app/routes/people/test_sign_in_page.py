@@ -10,15 +10,9 @@ from starlette.testclient import TestClient
 
 from app.actions.people import create_welcome_code
 from app.web.dependencies import Parts
-from tests.people import ADMINISTRATOR, NAMES, PASSWORD, people, quick_passwords
+from tests.people import ADMINISTRATOR, NAMES, PASSWORD, quick_passwords
 
 FORM = {"name": ADMINISTRATOR, "password": PASSWORD}
-
-
-@pytest.fixture
-def parts(server: FastAPI) -> Parts:
-    """The parts of a server with one person of each role."""
-    return people(server)
 
 
 @pytest.fixture
