@@ -291,6 +291,11 @@ class _Call(Generic[T]):
         return arguments | ({} if self.body is None else {"json": self.body})
 
 
+def _new_key() -> str:
+    """An idempotency key: a request that is repeated with it after a broken connection is done once."""
+    return secrets.token_urlsafe(16)
+
+
 class _File:
     """A file that is open only while it is read: a folder may have more of them than may be open at once."""
 
@@ -574,7 +579,7 @@ class _RunBase(Generic[RunT]):
     @_request
     def retry(self, /) -> _Call[RunT]:
         """Launch the same configuration again from scratch."""
-        return _Call("POST", f"/runs/{self.id}/retry", self._new_run)
+        return _Call("POST", f"/runs/{self.id}/retry", self._new_run, key=_new_key())
 
     @_request
     def resume(self, /, epochs: int | None = None, worker: str | None = None) -> _Call[RunT]:
@@ -582,17 +587,19 @@ class _RunBase(Generic[RunT]):
 
         ``epochs``: new total number. ``worker``: train only there, or with "" anywhere.
         """
-        return _Call("POST", f"/runs/{self.id}/resume", self._new_run, _not_none(epochs=epochs, worker=worker))
+        body = _not_none(epochs=epochs, worker=worker)
+        return _Call("POST", f"/runs/{self.id}/resume", self._new_run, body, key=_new_key())
 
     @_request
     def clone(self, /, **changes: Any) -> _Call[RunT]:
         """Launch a copy of the run with these changes."""
-        return _Call("POST", f"/runs/{self.id}/clone", self._new_run, changes)
+        return _Call("POST", f"/runs/{self.id}/clone", self._new_run, changes, key=_new_key())
 
     @_request
     def fork(self, /, epoch: int, **changes: Any) -> _Call[RunT]:
         """Continue from the end of ``epoch`` as a new run, with these changes."""
-        return _Call("POST", f"/runs/{self.id}/fork", self._new_run, {"epoch": epoch, "changes": changes})
+        body = {"epoch": epoch, "changes": changes}
+        return _Call("POST", f"/runs/{self.id}/fork", self._new_run, body, key=_new_key())
 
     @_request
     def edit(self, /, **fields: Any) -> _Call[RunT]:
@@ -1715,7 +1722,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
 
         Retrying after a broken connection never launches the run twice. Raises RunyardError with all invalid fields.
         """
-        return _Call("POST", "/runs", self._run, spec, key=idempotency_key or secrets.token_urlsafe(16))
+        return _Call("POST", "/runs", self._run, spec, key=idempotency_key or _new_key())
 
     @_request
     def preview(self, /, **spec: Any) -> _Call[Json]:
@@ -1812,7 +1819,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         seeds. ``method``: grid, random or tpe; ``more``: metric, direction, pruning, name, tags.
         """
         body = {"base": dict(base)} | _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
-        return _Call("POST", "/sweeps", self._sweep, body, key=secrets.token_urlsafe(16))
+        return _Call("POST", "/sweeps", self._sweep, body, key=_new_key())
 
     @_request
     def find_sweep(self, /, sweep: str) -> _Call[SweepT]:
@@ -1878,7 +1885,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         def read(response: Json) -> list[RunT]:
             return [self._run(run) for run in response["runs"]]
 
-        return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or secrets.token_urlsafe(16))
+        return _Call("POST", f"/programs/{name}/runs", read, body, key=idempotency_key or _new_key())
 
     @_request
     def sweep_program(
@@ -1904,7 +1911,7 @@ class _Api(Generic[RunT, SweepT, ImportT]):
         runs: Json = {name: more.pop(name) for name in ("name", "tags", "notes", "priority", "device") if name in more}
         sweep = _not_none(grid=grid, space=space, seeds=seeds, method=method, draws=draws, **more)
         body: Json = {"values": dict(values or {}), "sweep": sweep, **runs}
-        key = idempotency_key or secrets.token_urlsafe(16)
+        key = idempotency_key or _new_key()
         return _Call("POST", f"/programs/{quote(program, safe='')}/sweeps", self._sweep, body, key=key)
 
     @_request

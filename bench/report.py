@@ -87,7 +87,7 @@ def verdict(figure: float, target: str, slack: float = SLACK) -> str:
     loosened = limit * (1 + slack if sign.startswith("<") else 1 - slack)
     if _HOLDS[sign](figure, loosened):
         return "within slack"
-    return f"no: {figure / limit:.2f} × the target"
+    return f"no: {figure / limit:.2f} × the target" if limit else f"no: {figure:.3g}"
 
 
 def save(name: str, rows: list[Row], **more: Any) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -87,13 +88,14 @@ def _insert(parts: Parts, request: CommandRequest, idempotency_key: str | None) 
     return run_id
 
 
-def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any]) -> str:
+def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any], key: str | None = None) -> str:
     """Queue exactly the same command again and return the new run's ID; ``changes``: fields in CHANGEABLE.
 
-    Other ``values`` of a program launch the program as it is now. Raises Invalid, Conflict.
+    Other ``values`` of a program launch the program as it is now. A repeated idempotency ``key`` returns the run that
+    it made before. Raises Invalid, Conflict.
     """
     if "values" in changes and isinstance(run.config, CommandConfig) and run.config.program:
-        return launch_again(parts, run, relation, changes)
+        return launch_again(parts, run, relation, changes, key)
     for name in changes:
         if name not in CHANGEABLE:
             message = (
@@ -111,10 +113,30 @@ def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[st
         errors = to_field_errors(error.errors(include_url=False))
         raise Invalid("; ".join(each.message for each in errors), errors) from error
     fields = {name: getattr(checked, name) for name in changes}
+    for left in reversed(range(LAUNCH_ATTEMPTS)):
+        try:
+            return _insert_again(parts, run, relation, fields, key)
+        except IntegrityError:
+            # A concurrent request took the key or the number; the next attempt sees its run.
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _insert_again(parts: Parts, run: RunRecord, relation: str, fields: dict[str, Any], key: str | None) -> str:
     with writing(parts.engine) as connection:
+        known = connection.execute(
+            text("SELECT id, parent, relation, config FROM run WHERE idempotency_key = :key"), {"key": key}
+        ).one_or_none()
+        if known is not None:
+            before = from_json(known.config)
+            changed = any(before.get(name) != value for name, value in fields.items())
+            if changed or (known.parent, known.relation) != (run.id, relation):
+                raise Conflict(f"this Idempotency-Key already launched a different run, {known.id}; use a new key")
+            return str(known.id)
         origin = Origin(parent=run.id, relation=relation)
         try:
-            run_id = copy_command(connection, run.id, origin, time.time(), **fields)
+            run_id = copy_command(connection, run.id, origin, time.time(), key, **fields)
         except ProgramValueError as error:
             raise Conflict(f"this run cannot be repeated: {error}") from error
         commit = next_commit(connection)

@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from app.actions.commands import repeat_command
-from app.actions.runs import find_run, first_target
+from app.actions.runs import LAUNCH_ATTEMPTS, find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
@@ -39,7 +40,7 @@ NETWORK_FIELDS = ("family", "size", "dataset", "targets", "options", "auxiliary"
 # Actions -------------------------------------------------------------------------------------------------------------
 
 
-def retry(parts: Parts, run_id: str) -> str:
+def retry(parts: Parts, run_id: str, key: str | None = None) -> str:
     """Queue an ended run again, from the start, with exactly the same configuration. Raises NotFound, Conflict.
 
     Changes made while it trained are not repeated.
@@ -48,12 +49,12 @@ def retry(parts: Parts, run_id: str) -> str:
     if executed.executed:
         if executed.live:
             raise Conflict(f"this run has not ended (status: {executed.status}); wait until it ends")
-        return repeat_command(parts, executed, "retry", {})
+        return repeat_command(parts, executed, "retry", {}, key)
     run = _ended(parts, run_id)
-    return _queue(parts, run, _with_found_batch(run), "retry")
+    return _queue(parts, run, _with_found_batch(run), "retry", key=key)
 
 
-def verify(parts: Parts, run_id: str) -> str:
+def verify(parts: Parts, run_id: str, key: str | None = None) -> str:
     """Queue a rerun of an ended run, to compare both, from the same starting point. Raises NotFound, Conflict.
 
     A run that resumed another is trained from the start, since an interruption must not affect the result. A run that
@@ -62,13 +63,13 @@ def verify(parts: Parts, run_id: str) -> str:
     """
     run = _ended(parts, run_id)
     if run.relation not in ("fork", "extend", "verify") or run.parent_step is None:
-        return _queue(parts, run, _with_found_batch(run), "verify")
+        return _queue(parts, run, _with_found_batch(run), "verify", key=key)
     with reading(parts.engine) as connection:
         saved = lineage.saved_checkpoints(connection, run.id)
         start = [checkpoint for checkpoint in saved if checkpoint.step == run.parent_step]
     if not start:
         raise Conflict("this run cannot be verified: the checkpoint it started from is missing")
-    return _queue(parts, run, _with_found_batch(run), "verify", start[0])
+    return _queue(parts, run, _with_found_batch(run), "verify", start[0], key=key)
 
 
 def clone(parts: Parts, catalog: Catalog, run_id: str, changes: dict[str, Any]) -> tuple[RunSpec, RunConfig]:
@@ -82,14 +83,18 @@ def clone(parts: Parts, catalog: Catalog, run_id: str, changes: dict[str, Any]) 
     return spec, resolve(spec, catalog)
 
 
-def launch_clone(parts: Parts, catalog: Catalog, run_id: str, spec: RunSpec, config: RunConfig) -> str:
+def launch_clone(
+    parts: Parts, catalog: Catalog, run_id: str, spec: RunSpec, config: RunConfig, key: str | None = None
+) -> str:
     """Queue the run that `clone` returned."""
     run, _ = find_run(parts, run_id)
     asked = spec.model_dump(exclude_unset=True)
-    return _queue(parts, run, config, "clone", asked=asked, params=_params(catalog, config))
+    return _queue(parts, run, config, "clone", asked=asked, params=_params(catalog, config), key=key)
 
 
-def resume(parts: Parts, run_id: str, epochs: int | None = None, worker: str | None = None) -> str:
+def resume(
+    parts: Parts, run_id: str, epochs: int | None = None, worker: str | None = None, key: str | None = None
+) -> str:
     """Queue a run that continues from an ended run's last checkpoint, bit for bit as if it had never stopped.
 
     More ``epochs`` than the original extend it. A schedule that depends on the number of steps then follows the new
@@ -121,9 +126,9 @@ def resume(parts: Parts, run_id: str, epochs: int | None = None, worker: str | N
         config, asked = config.model_copy(update={"worker": worker}), asked | {"worker": worker}
     if epochs is None or epochs == config.epochs:
         asked = asked if planned == run.config.epochs else asked | {"epochs": planned}
-        return _queue(parts, run, config, "resume", last, asked=asked)
+        return _queue(parts, run, config, "resume", last, asked=asked, key=key)
     changed = config.model_copy(update={"epochs": epochs})
-    return _queue(parts, run, changed, "extend", last, asked=asked | {"epochs": epochs})
+    return _queue(parts, run, changed, "extend", last, asked=asked | {"epochs": epochs}, key=key)
 
 
 def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
@@ -131,7 +136,9 @@ def course(connection: Connection, run: RunRecord) -> tuple[int, int]:
     return live_change.epoch_plan(live_change.list_changes(connection, run.id), run.config.epochs)
 
 
-def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any]) -> str:
+def fork(
+    parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[str, Any], key: str | None = None
+) -> str:
     """Queue a run that continues from the end of an ``epoch`` of another run, with changed fields.
 
     Its learning rate is what the changed schedule gives for this epoch, as if it had applied from the start. Raises
@@ -147,7 +154,7 @@ def fork(parts: Parts, catalog: Catalog, run_id: str, epoch: int, changes: dict[
     if config.epochs <= epoch:
         _refuse("epochs", f"epochs must be greater than {epoch} for a fork after epoch {epoch}, not {config.epochs}")
     asked = run.requested_spec | changes
-    return _queue(parts, run, config, "fork", saved[epoch], asked=asked)
+    return _queue(parts, run, config, "fork", saved[epoch], asked=asked, key=key)
 
 
 def _no_checkpoint(run: RunRecord, epoch: int, epochs: list[int]) -> str:
@@ -232,10 +239,56 @@ def _queue(
     *,
     asked: dict[str, Any] | None = None,
     params: int | None = None,
+    key: str | None = None,
 ) -> str:
-    """Add a run to the queue, with the checkpoint that it starts from, and wake a worker."""
+    """Add a run to the queue, with the checkpoint that it starts from, and wake a worker.
+
+    A repeated idempotency ``key`` returns the run that it made before. Raises Conflict if that was a different one.
+    """
     asked = parent.requested_spec if asked is None else asked
     params = params if relation == "clone" else parent.params
+    for left in reversed(range(LAUNCH_ATTEMPTS)):
+        if made := _made_before(parts, parent, relation, asked, start, key):
+            return made
+        try:
+            return _insert(parts, parent, config, relation, start, asked, params, key)
+        except (IntegrityError, _Overtaken):
+            # A concurrent request took the key or the number; the next attempt sees its run.
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _made_before(
+    parts: Parts, parent: RunRecord, relation: str, asked: dict[str, Any], start: Checkpoint | None, key: str | None
+) -> str | None:
+    if key is None:
+        return None
+    with reading(parts.engine) as connection:
+        known = connection.execute(text("SELECT id FROM run WHERE idempotency_key = :key"), {"key": key}).scalar()
+        run = run_store.load_run(connection, str(known), deleted=True) if known is not None else None
+    if run is None:
+        return None
+    same = (run.parent, run.relation, run.parent_step) == (parent.id, relation, start.step if start else None)
+    if not same or run.requested_spec != asked:
+        raise Conflict(f"this Idempotency-Key already launched a different run, {run.id}; use a new key")
+    return str(run.id)
+
+
+class _Overtaken(Exception):
+    """Another request with the same idempotency key was faster."""
+
+
+def _insert(
+    parts: Parts,
+    parent: RunRecord,
+    config: RunConfig,
+    relation: str,
+    start: Checkpoint | None,
+    asked: dict[str, Any],
+    params: int | None,
+    key: str | None,
+) -> str:
     now = time.time()
     run_id = run_store.new_id(now)
     origin = Origin(parent=parent.id, relation=relation, id=run_id)
@@ -253,7 +306,8 @@ def _queue(
         with writing(parts.engine) as connection:
             if config.dataset not in DATASETS:
                 raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
-            run_store.insert_run(connection, config, asked, params, now, origin=origin)
+            if run_store.insert_run(connection, config, asked, params, now, key, origin) != run_id:
+                raise _Overtaken
             commit = next_commit(connection)
             if relation == "verify":
                 live_change.repeat(connection, parent.id, run_id, from_checkpoint=start is not None)

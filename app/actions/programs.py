@@ -153,11 +153,11 @@ def launch_program(
     raise AssertionError("unreachable")
 
 
-def launch_again(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any]) -> str:
+def launch_again(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any], key: str | None = None) -> str:
     """Queue a run of the same program, as it is now, with other values, and return its ID.
 
     ``changes``: its ``values`` by field, where null stands for the default, and fields of a ProgramLaunch; all others
-    are those of the run. Raises NotFound, Invalid, Conflict.
+    are those of the run. ``key``: its idempotency key. Raises NotFound, Invalid, Conflict.
     """
     program = launchable(parts, cast(CommandConfig, run.config).program)
     known = program.by_name
@@ -171,7 +171,7 @@ def launch_again(parts: Parts, run: RunRecord, relation: str, changes: dict[str,
     except ValidationError as error:
         errors = to_field_errors(error.errors(include_url=False))
         raise Invalid("; ".join(each.message for each in errors), errors) from error
-    return launch_program(parts, program.name, request, relation=relation)[0]
+    return launch_program(parts, program.name, request, key, relation)[0]
 
 
 def values_of_run(parts: Parts, run_id: str, program: Program) -> dict[str, Value]:

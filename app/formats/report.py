@@ -7,7 +7,7 @@ from functools import cache
 
 from app.web.rendering import ROOT
 
-SHEETS = ("runyard.css", "compare.css", "report.css")
+SHEETS = ("tables.css", "runyard.css", "compare.css", "report.css")
 
 
 @cache

@@ -152,8 +152,13 @@ def restarts_of(connection: Connection, run: str) -> int | None:
     return None if restarts is None else int(restarts)
 
 
-def copy_command(connection: Connection, run: str, origin: Origin, now: float, **changes: Any) -> str:
-    """Queue the command of a run again as a new run; ``changes``: fields of NewCommand that differ."""
+def copy_command(
+    connection: Connection, run: str, origin: Origin, now: float, key: str | None = None, **changes: Any
+) -> str:
+    """Queue the command of a run again as a new run; ``changes``: fields of NewCommand that differ.
+
+    ``key``: its idempotency key.
+    """
     row = connection.execute(
         text(
             "SELECT r.config, l.experiment, c.content, c.restarts FROM run r JOIN logged_run l ON l.run = r.id"
@@ -165,7 +170,7 @@ def copy_command(connection: Connection, run: str, origin: Origin, now: float, *
     kept = {name: config[name] for name in ("family", "name", "tags", "notes", "priority", "device", "worker")}
     fields = kept | {"experiment": row.experiment, "restarts": row.restarts} | changes
     return insert_command(
-        connection, NewCommand(command=_STARTABLE.validate_json(row.content), **fields), now, origin=origin
+        connection, NewCommand(command=_STARTABLE.validate_json(row.content), **fields), now, key, origin
     )
 
 

@@ -53,6 +53,21 @@ def test_a_connection_that_breaks_after_the_launch_launches_once(url: str, runs:
     assert runs.sql("SELECT id FROM run") == [(run.id,)]
 
 
+@pytest.mark.parametrize("act", ["retry", "clone"])
+def test_a_connection_that_breaks_after_a_rerun_makes_one(act: str, url: str, runs: Runs) -> None:
+    parent = runs.add(family="vit", size="tiny")
+    runs.finish(parent, "cancelled")
+    with breaking(url) as (way, passed), Runyard(way) as yard:
+        yard.run(parent)
+        (length,) = passed
+    # The first answer arrives, the second is cut off.
+    with breaking(url, length + 40) as (way, passed), Runyard(way) as yard:
+        rerun = getattr(yard.run(parent), act)()
+        assert passed[0] == length + 40
+        assert len(passed) == 2
+    assert runs.sql("SELECT id FROM run WHERE parent IS NOT NULL") == [(rerun.id,)]
+
+
 def test_a_key_of_ones_own_gives_back_the_same_run(yard: Runyard) -> None:
     first = yard.launch(family="vit", idempotency_key="mine")
     assert yard.launch(family="vit", idempotency_key="mine").id == first.id

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Form, Request, Response
+from fastapi import APIRouter, Body, Form, Header, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Connection
@@ -110,51 +110,77 @@ def _created(parts: Parts, run_id: str, response: Response) -> RunOut:
     return as_json(*find_run(parts, run_id))
 
 
+IdempotencyKey = Annotated[str | None, Header(max_length=200)]
+
+
 @api.post("/runs/{run_id}/retry", status_code=201)
-def post_retry(run_id: str, parts: PartsDep, response: Response) -> RunOut:
-    """Run an ended run again from the start, with the same configuration."""
-    return _created(parts, retry(parts, run_id), response)
+def post_retry(run_id: str, parts: PartsDep, response: Response, idempotency_key: IdempotencyKey = None) -> RunOut:
+    """Run an ended run again from the start, with the same configuration.
+
+    Repeating an Idempotency-Key returns the run made with it before, here and for resume, clone, fork and verify.
+    """
+    return _created(parts, retry(parts, run_id, idempotency_key or None), response)
 
 
 @api.post("/runs/{run_id}/resume", status_code=201)
-def post_resume(run_id: str, parts: PartsDep, response: Response, body: ResumeIn | None = None) -> RunOut:
+def post_resume(
+    run_id: str,
+    parts: PartsDep,
+    response: Response,
+    body: ResumeIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> RunOut:
     """Start a new run from the last checkpoint of an ended run, optionally with more epochs or on another worker.
 
     Without more epochs, the run continues as if it had never stopped. With more, the schedule covers the new total:
     cosine and one_cycle continue at the learning rate that a run of this length has at this step.
     """
-    return _created(parts, resume(parts, run_id, **(body.model_dump() if body else {})), response)
+    asked = body.model_dump() if body else {}
+    return _created(parts, resume(parts, run_id, **asked, key=idempotency_key or None), response)
 
 
 @api.post("/runs/{run_id}/clone", status_code=201)
 async def post_clone(
-    run_id: str, parts: PartsDep, catalog: CatalogDep, response: Response, changes: Changes = {}
+    run_id: str,
+    parts: PartsDep,
+    catalog: CatalogDep,
+    response: Response,
+    changes: Changes = {},
+    idempotency_key: IdempotencyKey = None,
 ) -> RunOut:
     """Launch a copy of a run with some fields changed.
 
     Of a run that executes a command, only name, tags, notes, priority, device and worker can change. Of a run of a
     program, also its ``values``, by field: this launches the program as it is now.
     """
+    key = idempotency_key or None
     run, _ = await run_in_threadpool(find_run, parts, run_id)
     if run.executed:
-        new_id = await run_in_threadpool(repeat_command, parts, run, "clone", changes)
+        new_id = await run_in_threadpool(repeat_command, parts, run, "clone", changes, key)
         return await run_in_threadpool(_created, parts, new_id, response)
     spec, config = await run_in_threadpool(clone, parts, catalog, run_id, changes)
     await parts.inspector.check(config)
-    new_id = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config)
+    new_id = await run_in_threadpool(launch_clone, parts, catalog, run_id, spec, config, key)
     return await run_in_threadpool(_created, parts, new_id, response)
 
 
 @api.post("/runs/{run_id}/fork", status_code=201)
-def post_fork(run_id: str, body: ForkIn, parts: PartsDep, catalog: CatalogDep, response: Response) -> RunOut:
+def post_fork(
+    run_id: str,
+    body: ForkIn,
+    parts: PartsDep,
+    catalog: CatalogDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunOut:
     """Start a new run from the checkpoint saved at the end of an epoch, with changed fields."""
-    return _created(parts, fork(parts, catalog, run_id, body.epoch, body.changes), response)
+    return _created(parts, fork(parts, catalog, run_id, body.epoch, body.changes, idempotency_key or None), response)
 
 
 @api.post("/runs/{run_id}/verify", status_code=201)
-def post_verify(run_id: str, parts: PartsDep, response: Response) -> RunOut:
+def post_verify(run_id: str, parts: PartsDep, response: Response, idempotency_key: IdempotencyKey = None) -> RunOut:
     """Run an ended run again to check whether its curves are identical."""
-    return _created(parts, verify(parts, run_id), response)
+    return _created(parts, verify(parts, run_id, idempotency_key or None), response)
 
 
 @api.get("/runs/{run_id}/verify")

@@ -307,6 +307,19 @@ def test_a_retry_and_a_clone_start_exactly_the_same_command(
     assert page.status_code == 303
 
 
+@pytest.mark.parametrize(("act", "body"), [("retry", None), ("clone", {"name": "again"})])
+def test_a_command_that_is_repeated_twice_with_a_key_is_repeated_once(
+    act: str, body: Any, submit: Any, client: TestClient
+) -> None:
+    run = submit(name="tune")["id"]
+    client.post(f"/api/v1/runs/{run}/cancel")
+    headers = {"idempotency-key": "once"}
+    first, again = (client.post(f"/api/v1/runs/{run}/{act}", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, first.json()["id"]) == (201, again.json()["id"])
+    other = client.post(f"/api/v1/runs/{run}/clone", json={"name": "other"}, headers=headers)
+    assert (other.status_code, "use a new key" in other.json()["detail"]) == (409, True)
+
+
 @pytest.mark.parametrize("changes", [{"argv": ["id"]}, {"lr": 0.1}, {"priority": 10_000}, {"folder": "/"}])
 def test_a_clone_cannot_change_the_command(
     changes: dict[str, Any], submit: Any, client: TestClient, runs: Runs
