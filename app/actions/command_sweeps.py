@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from app.actions.commands import LAUNCH_ATTEMPTS, check_signature
+from app.actions.commands import check_signature
+from app.actions.concurrent_launches import until_inserted
 from app.actions.programs import launchable
 from app.actions.sweeps import announce_made
 from app.contract.command_sweep import CommandSweepRequest
@@ -46,14 +46,7 @@ def launch_program_sweep(
 def _launch(
     parts: Parts, trials: ScriptTrials, template: dict[str, Any], name: str, idempotency_key: str | None
 ) -> str:
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            sweep, made = _insert(parts, trials, template, name, idempotency_key)
-            break
-        except IntegrityError:
-            # A concurrent launch took the key or the number; the next attempt sees its sweep.
-            if not left:
-                raise
+    sweep, made = until_inserted(lambda: _insert(parts, trials, template, name, idempotency_key))
     announce_made(parts, made)
     return sweep
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
+from app.actions.concurrent_launches import until_inserted
 from app.actions.programs import launch_again
 from app.contract.command import CommandRequest
 from app.contract.command_key import KeyFileError, ensure_key, is_signed, read_key
@@ -23,7 +23,6 @@ from app.store.database import next_commit, writing
 from app.store.run import Origin, RunRecord
 from app.web.dependencies import Parts
 
-LAUNCH_ATTEMPTS = 20
 CHANGEABLE = ("name", "tags", "notes", "priority", "device", "worker")
 UNSIGNED = (
     "only `runyard exec` can submit a command: the command is not signed with the key in the data folder of this server"
@@ -52,14 +51,7 @@ def execute(parts: Parts, request: CommandRequest, idempotency_key: str | None =
         request.command.filled()
     except ValueError as error:
         raise Invalid(str(error), [FieldError("command", str(error))]) from error
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            return _insert(parts, request, idempotency_key)
-        except IntegrityError:
-            # A concurrent launch took the key or the number; the next attempt sees its run.
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    return until_inserted(lambda: _insert(parts, request, idempotency_key))
 
 
 def _insert(parts: Parts, request: CommandRequest, idempotency_key: str | None) -> str:
@@ -113,14 +105,7 @@ def repeat_command(parts: Parts, run: RunRecord, relation: str, changes: dict[st
         errors = to_field_errors(error.errors(include_url=False))
         raise Invalid("; ".join(each.message for each in errors), errors) from error
     fields = {name: getattr(checked, name) for name in changes}
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            return _insert_again(parts, run, relation, fields, key)
-        except IntegrityError:
-            # A concurrent request took the key or the number; the next attempt sees its run.
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    return until_inserted(lambda: _insert_again(parts, run, relation, fields, key))
 
 
 def _insert_again(parts: Parts, run: RunRecord, relation: str, fields: dict[str, Any], key: str | None) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
 from app.actions.commands import repeat_command
-from app.actions.runs import LAUNCH_ATTEMPTS, find_run, first_target
+from app.actions.concurrent_launches import Overtaken, until_inserted
+from app.actions.runs import find_run, first_target
 from app.analysis.reproduction import common_steps, first_difference
 from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
@@ -247,16 +247,12 @@ def _queue(
     """
     asked = parent.requested_spec if asked is None else asked
     params = params if relation == "clone" else parent.params
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        if made := _made_before(parts, parent, relation, asked, start, key):
-            return made
-        try:
-            return _insert(parts, parent, config, relation, start, asked, params, key)
-        except (IntegrityError, _Overtaken):
-            # A concurrent request took the key or the number; the next attempt sees its run.
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+
+    def insert() -> str:
+        made = _made_before(parts, parent, relation, asked, start, key)
+        return made or _insert(parts, parent, config, relation, start, asked, params, key)
+
+    return until_inserted(insert)
 
 
 def _made_before(
@@ -273,10 +269,6 @@ def _made_before(
     if not same or run.requested_spec != asked:
         raise Conflict(f"this Idempotency-Key already launched a different run, {run.id}; use a new key")
     return str(run.id)
-
-
-class _Overtaken(Exception):
-    """Another request with the same idempotency key was faster."""
 
 
 def _insert(
@@ -307,7 +299,7 @@ def _insert(
             if config.dataset not in DATASETS:
                 raise Conflict(f"dataset {config.dataset} was deleted; restore it, or launch the run on another one")
             if run_store.insert_run(connection, config, asked, params, now, key, origin) != run_id:
-                raise _Overtaken
+                raise Overtaken
             commit = next_commit(connection)
             if relation == "verify":
                 live_change.repeat(connection, parent.id, run_id, from_checkpoint=start is not None)

@@ -8,9 +8,9 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import from_json
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
-from app.actions.runs import LAUNCH_ATTEMPTS, find_run
+from app.actions.concurrent_launches import until_inserted
+from app.actions.runs import find_run
 from app.contract.command_key import KeyFileError, ensure_key, is_program_signed, is_removal_signed, read_key
 from app.contract.command_template import Value
 from app.contract.errors import Conflict, Forbidden, Invalid, NotFound, to_field_errors
@@ -143,14 +143,7 @@ def launch_program(
     if request.source:
         values_of_run(parts, request.source, program)
         origin = Origin(parent=request.source, relation=relation)
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            return _insert(parts, calls, request, idempotency_key, origin)
-        except IntegrityError:
-            # A concurrent launch took the key or the number; the next attempt sees its runs.
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    return until_inserted(lambda: _insert(parts, calls, request, idempotency_key, origin))
 
 
 def launch_again(parts: Parts, run: RunRecord, relation: str, changes: dict[str, Any], key: str | None = None) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy.exc import IntegrityError
-
+from app.actions.concurrent_launches import until_inserted
 from app.contract.catalog import Catalog
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict, NotFound
@@ -19,8 +18,6 @@ from app.store.metric import Summary, read_summaries
 from app.store.registered_model import versions_of_run
 from app.store.run import RunRecord
 from app.web.dependencies import Parts
-
-LAUNCH_ATTEMPTS = 20
 
 
 def find_run(parts: Parts, run_id: str) -> tuple[RunRecord, dict[str, Summary]]:
@@ -50,18 +47,15 @@ def launch(
     default_target = plain and config.targets == [first_target(config.dataset)]
     params = size.params.get(config.dataset) if size is not None and default_target else None
     asked = spec.model_dump(exclude_unset=True)
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            with writing(parts.engine) as connection:
-                if config.dataset not in DATASETS:
-                    raise Conflict(f"dataset {config.dataset} has been deleted")
-                run_id = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
-                record = run_store.load_run(connection, run_id, deleted=True)
-            break
-        except IntegrityError:
-            # A concurrent launch took the key or the number; the next attempt sees its run.
-            if not left:
-                raise
+
+    def insert() -> tuple[str, RunRecord | None]:
+        with writing(parts.engine) as connection:
+            if config.dataset not in DATASETS:
+                raise Conflict(f"dataset {config.dataset} has been deleted")
+            inserted = run_store.insert_run(connection, config, asked, params, time.time(), idempotency_key, origin)
+            return inserted, run_store.load_run(connection, inserted, deleted=True)
+
+    run_id, record = until_inserted(insert)
     if record is not None and record.requested_spec != asked:
         raise Conflict(f"this Idempotency-Key already launched a different run, {run_id}; use a new key")
     if record is not None and record.status == "queued":

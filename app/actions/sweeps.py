@@ -10,10 +10,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.bulk import cancel_many, restore_many, wake
+from app.actions.concurrent_launches import until_inserted
 from app.contract.catalog import Catalog
 from app.contract.errors import Conflict, NotFound
 from app.contract.spec import FieldError, SpecError
@@ -35,7 +35,6 @@ from app.web.dependencies import Parts
 logger = logging.getLogger("runyard.server")
 
 EXAMPLES = 5
-LAUNCH_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,7 @@ def launch_sweep(
     A repeated ``idempotency_key`` returns the sweep that it launched before. Raises Conflict if that sweep had another
     spec.
     """
-    for left in reversed(range(LAUNCH_ATTEMPTS)):
-        try:
-            sweep, made = _insert(parts, catalog, spec, expansion, idempotency_key)
-            break
-        except IntegrityError:
-            # A concurrent launch took the key or the number; the next attempt sees its sweep.
-            if not left:
-                raise
+    sweep, made = until_inserted(lambda: _insert(parts, catalog, spec, expansion, idempotency_key))
     announce_made(parts, made)
     return sweep
 

@@ -188,9 +188,10 @@ def _print_welcome(parts: Parts) -> None:
 def recorder(data_dir: DataDir = None) -> None:
     """Write workers' reports to the database."""
     import signal
-    from threading import Event, Thread
+    from threading import Thread
 
     from app.contract.process import end_with_parent, imports_without_gc, log_to_stderr
+    from app.contract.stop_signal import stop_on
 
     settings = read_settings(data_dir=data_dir)
     _check_redis(settings)
@@ -209,9 +210,7 @@ def recorder(data_dir: DataDir = None) -> None:
 
     log_to_stderr(settings.log_format)
     end_with_parent()
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on(signal.SIGTERM, signal.SIGINT)
     redis = Redis.from_url(settings.redis, socket_timeout=10, socket_connect_timeout=2)
     DATASETS.open(settings.datasets)
     engine = open_database(settings.database)

@@ -30,6 +30,7 @@ from app.contract.local_key import authorization
 from app.contract.process import PARENT_PIPE, say
 from app.contract.settings import Settings
 from app.contract.start_faults import redis_refusal, redis_silent
+from app.contract.stop_signal import stop_on
 from app.services.data_folder import StartError, check_data_folder
 from app.services.gpus import worker_devices
 from app.services.welcome import local_url, public_url, welcome_line
@@ -197,8 +198,7 @@ class LocalStack:
 
     def up(self) -> int:
         """Run until a signal arrives; returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._stop.set())
+        self._stop = stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         began = time.monotonic()
         try:
             self._lock()

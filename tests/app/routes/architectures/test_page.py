@@ -356,7 +356,7 @@ def test_all_of_a_family_or_dataset_are_a_click_away(zoo: Any, client: Any, look
 
 def test_every_preset_is_listed_and_can_be_launched(zoo: Any, client: Any, look: Any) -> None:
     page = zoo()
-    assert len(PRESETS) == 37
+    assert len(PRESETS) == 38
     for name in PRESETS:
         assert f'href="/launch?preset={name}"' in page.html
     rows = page.html.split('id="presets"')[1].split("<tr>")
