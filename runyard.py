@@ -99,6 +99,7 @@ RunT = TypeVar("RunT", bound="_RunBase[Any]")
 SweepT = TypeVar("SweepT", bound="_SweepBase[Any, Any]")
 ImportT = TypeVar("ImportT", bound="_DatasetImportBase[Any]")
 Json = dict[str, Any]
+Progress = Callable[[float], None]
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
@@ -654,6 +655,10 @@ class _RunBase(Generic[RunT]):
         return _Call("POST", f"/runs/{self.id}/jobs", _as_is, {"kind": kind, "options": options})
 
     @_request
+    def _jobs(self, /) -> _Call[list[Json]]:
+        return _Call("GET", f"/runs/{self.id}/jobs", lambda response: list(response["jobs"]))
+
+    @_request
     def _job(self, /, job: str) -> _Call[Json]:
         return _Call("GET", f"/jobs/{job}", _as_is)
 
@@ -736,13 +741,37 @@ class Run(_SyncObject, _RunBase["Run"]):
         how to build and feed the network. preprocessing: whether the file takes raw pixels and normalizes them itself.
         Raises TimeoutError after ``timeout`` seconds, and RunyardError if the export fails.
         """
-        job, deadline = self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
-        while not _job_ended(job, deadline):
-            time.sleep(JOB_PAUSE_SECONDS)
-            job = self._job(job["id"])
+        job = self._done("export", _export_options(format, preprocessing), _deadline(timeout))
         for name, target in _export_targets(job, Path(path)):
             self._save(f"/exports/{name}", target)
         return dict(job["result"])
+
+    def evaluate(self, *, timeout: float | None = None, progress: Progress | None = None) -> Json:
+        """Predict all validation and test images with the best checkpoint, if the predictions were not kept.
+
+        Returns the result of the job, with ``accuracy`` by split and head; `predictions` has the details then.
+        progress: is called with the share that is done, 0 to 1. Raises TimeoutError after ``timeout`` seconds, and
+        RunyardError if it fails.
+        """
+        return dict(self._done("evaluate", {}, _deadline(timeout), progress)["result"])
+
+    def robustness(self, *, seed: int = 0, timeout: float | None = None, progress: Progress | None = None) -> Json:
+        """Measure the accuracy of the best checkpoint on test images that are spoiled in 15 ways and 5 strengths.
+
+        Returns the result of the job: ``clean`` and ``mean`` accuracy by head, ``accuracy`` by head and corruption; of
+        an earlier one if there is one with this ``seed``. Otherwise see `evaluate`.
+        """
+        found = _measured(self._jobs(), seed)
+        return found or dict(self._done("robustness", {"seed": seed}, _deadline(timeout), progress)["result"])
+
+    def _done(self, kind: str, options: Json, deadline: float, progress: Progress | None = None) -> Json:
+        job = self._start_job(kind, options)
+        while not _job_ended(job, deadline):
+            if progress is not None:
+                progress(job["share"])
+            time.sleep(JOB_PAUSE_SECONDS)
+            job = self._job(job["id"])
+        return job
 
     def download(self, path: str = "", to: str | os.PathLike[str] | None = None) -> Path:
         """Save one of the run's files, or without a path all of them as a zip archive. Returns where it is.
@@ -793,13 +822,30 @@ class AsyncRun(_AsyncObject, _RunBase["AsyncRun"]):
         self, format: str, path: str | os.PathLike[str], *, preprocessing: bool = True, timeout: float | None = None
     ) -> Json:
         """See Run.export."""
-        job, deadline = await self._start_job("export", _export_options(format, preprocessing)), _deadline(timeout)
-        while not _job_ended(job, deadline):
-            await asyncio.sleep(JOB_PAUSE_SECONDS)
-            job = await self._job(job["id"])
+        job = await self._done("export", _export_options(format, preprocessing), _deadline(timeout))
         for name, target in _export_targets(job, Path(path)):
             await self._save(f"/exports/{name}", target)
         return dict(job["result"])
+
+    async def evaluate(self, *, timeout: float | None = None, progress: Progress | None = None) -> Json:
+        """See Run.evaluate."""
+        return dict((await self._done("evaluate", {}, _deadline(timeout), progress))["result"])
+
+    async def robustness(
+        self, *, seed: int = 0, timeout: float | None = None, progress: Progress | None = None
+    ) -> Json:
+        """See Run.robustness."""
+        found = _measured(await self._jobs(), seed)
+        return found or dict((await self._done("robustness", {"seed": seed}, _deadline(timeout), progress))["result"])
+
+    async def _done(self, kind: str, options: Json, deadline: float, progress: Progress | None = None) -> Json:
+        job = await self._start_job(kind, options)
+        while not _job_ended(job, deadline):
+            if progress is not None:
+                progress(job["share"])
+            await asyncio.sleep(JOB_PAUSE_SECONDS)
+            job = await self._job(job["id"])
+        return job
 
     async def download(self, path: str = "", to: str | os.PathLike[str] | None = None) -> Path:
         """See Run.download."""
@@ -832,6 +878,12 @@ def _job_ended(job: Json, deadline: float) -> bool:
     if job["status"] != "succeeded" and time.monotonic() > deadline:
         raise TimeoutError(f"job {job['id']} has not ended; it continues on the server")
     return bool(job["status"] == "succeeded")
+
+
+def _measured(jobs: Sequence[Json], seed: int) -> Json | None:
+    """The newest robustness that was measured with this seed."""
+    wanted = ("robustness", "succeeded", {"seed": seed})
+    return next((dict(job["result"]) for job in jobs if (job["kind"], job["status"], job["options"]) == wanted), None)
 
 
 def _export_targets(job: Json, path: Path) -> list[tuple[str, Path]]:

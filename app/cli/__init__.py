@@ -15,6 +15,7 @@ from app.cli import (
     change,
     dataset,
     doctor,
+    evaluate,
     execute,
     export,
     export_model,
@@ -54,6 +55,8 @@ for command in (serve.up, launch.command()):
     cli.command()(command)
 cli.command("exec", context_settings={"allow_interspersed_args": False})(execute.execute)
 for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export.export, files.files, predict.predict):
+    cli.command(rich_help_panel=INSPECT)(command)
+for command in (evaluate.evaluate, evaluate.robustness):
     cli.command(rich_help_panel=INSPECT)(command)
 cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
 for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
