@@ -124,7 +124,7 @@ def run_page(
         undoable = len(restorable(connection, undo)) if undo else 0
         forecast_values = _forecast_context(connection, summary)
         sweep_number = _sweep_number(connection, summary)
-        names = {alias.name: alias.run for alias in list_aliases(connection)}
+        names = _model_names(connection, run_id)
         disk = disk_use(connection, run_id)
     control = control_context(parts, run_id)
     boxes = [(chart, draw(chart, curves.points, controls, control["events"])) for chart in curves.charts]
@@ -146,18 +146,26 @@ def run_page(
         kept=kept,
         sweep_number=sweep_number,
         disk=disk,
-        aliases=[name for name, run in names.items() if run == run_id],
-        other_aliases=[name for name, run in names.items() if run != run_id],
         tokens={
             BEST: "best successful run on " + summary.run.config.dataset,
             EARLIER: "mean of earlier runs with this configuration",
         },
+        **names,
         **forecast_values,
         **_configuration_context(summary),
         **rerun_context(parts, summary.run),
         **export_context(parts, run_id),
         **control,
     )
+
+
+def _model_names(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Model names that point to this run, and those that point elsewhere."""
+    found = list_aliases(connection)
+    return {
+        "aliases": [alias.name for alias in found if alias.run == run_id],
+        "other_aliases": [alias.name for alias in found if alias.run != run_id],
+    }
 
 
 def _forecast_context(connection: Connection, summary: RunSummary) -> dict[str, Any]:
@@ -215,6 +223,15 @@ def run_forecast(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse
         summary = _load_summary(connection, parts, run_id)
         forecast_values = _forecast_context(connection, summary)
     return parts.templates.fragment(request, "_run_forecast.html", summary=summary, **forecast_values)
+
+
+@pages.get("/runs/{run_id}/model-names")
+def run_model_names(run_id: str, request: Request, parts: PartsDep) -> HTMLResponse:
+    """Render the model names of a run, which can point to it once it has a checkpoint."""
+    with reading(parts.engine) as connection:
+        run = _load_summary(connection, parts, run_id).run
+        names = _model_names(connection, run_id)
+    return parts.templates.fragment(request, "_run_aliases.html", run=run, **names)
 
 
 @pages.get("/runs/{run_id}/points")

@@ -22,7 +22,19 @@ def test_the_version_is_that_of_the_package(runyard: Command) -> None:
 def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Command) -> None:
     names = (
         *("up", "launch", "exec"),
-        *("ls", "show", "watch", "logs", "compare", "export", "files", "predict", "evaluate", "robustness", "export-model"),
+        *(
+            "ls",
+            "show",
+            "watch",
+            "logs",
+            "compare",
+            "export",
+            "files",
+            "predict",
+            "evaluate",
+            "robustness",
+            "export-model",
+        ),
         *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
         *("architectures", "datasets", "workers", "doctor"),
         *("backup", "restore", "prune"),

@@ -13,6 +13,7 @@ from PIL import Image
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
+from app.contract.events import Checkpoint
 from app.contract.settings import Settings
 from app.store.database import writing
 from tests.checkpoints import LocalInference, finished_run
@@ -164,3 +165,18 @@ def test_a_removed_name_comes_back_with_one_click(client: TestClient, pair: list
     # Only a name that was removed is offered.
     assert "removed; it" not in client.get("/models?removed=digits-production").text
     assert "removed; it" not in client.get("/models?removed=never").text
+
+
+def test_only_a_run_that_waits_for_its_first_checkpoint_asks_for_its_model_names(
+    client: TestClient, runs: Runs
+) -> None:
+    run = runs.add()
+    runs.set(run, status="running")
+    waiting = client.get(f"/runs/{run}/model-names").text
+    assert f'hx-get="/runs/{run}/model-names"' in waiting
+    assert "once there is a checkpoint" in waiting
+    runs.set(run, best_checkpoint=Checkpoint(path=f"{run}/1/best.pt", epoch=1, step=9, best=True).model_dump_json())
+    ready = client.get(f"/runs/{run}/model-names").text
+    assert "hx-get" not in ready
+    assert 'id="alias-name"' in ready
+    assert client.get("/runs/none/model-names").status_code == 404
