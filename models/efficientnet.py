@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models._batch_norm import require_two_images
 from models._drop_path import DropPath, linear_rates
+from models._dropout import Dropout
 from models._heads import Heads
 from models._registry import Family, Option, Shape, Size, register
 
@@ -119,7 +120,7 @@ class EfficientNet(nn.Module):
                 self.body.append(MBConv(before, channels, expand, step, kernel, next(rates), activation))
         before, channels = channels, scaled(HEAD, width)
         self.body.extend([nn.Conv2d(before, channels, 1, bias=False), nn.BatchNorm2d(channels), activation()])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.heads = Heads(channels, shape.heads)
 
     def forward(self, images: Tensor, auxiliary: Tensor | None = None) -> Tensor | dict[str, Tensor]:

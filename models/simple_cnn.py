@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from models._dropout import Dropout
 from models._heads import Heads
 from models._registry import Family, Shape, Size, register
 
@@ -37,14 +38,14 @@ class SimpleCNN(nn.Module):
             nn.Flatten(),
             nn.Linear(second * pool**2, fc),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.scalars = shape.auxiliary
         if self.scalars:
             self.auxiliary = nn.Sequential(
                 nn.Linear(self.scalars, AUXILIARY_WIDTH),
                 nn.ReLU(inplace=True),
-                nn.Dropout(dropout / 2),
+                Dropout(dropout / 2),
                 nn.Linear(AUXILIARY_WIDTH, AUXILIARY_WIDTH),
                 nn.ReLU(inplace=True),
             )

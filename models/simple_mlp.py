@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from models._dropout import Dropout
 from models._heads import Heads
 from models._registry import Family, Shape, Size, register
 
@@ -19,7 +20,7 @@ class SimpleMLP(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Flatten())
         for before, after in pairwise((shape.channels * shape.side**2, *hidden)):
-            self.body.extend([nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)])
+            self.body.extend([nn.Linear(before, after), nn.ReLU(inplace=True), Dropout(dropout)])
         self.heads = Heads(hidden[-1], shape.heads)
 
     def forward(self, images: Tensor, auxiliary: Tensor | None = None) -> Tensor | dict[str, Tensor]:

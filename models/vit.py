@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models._dropout import Dropout
 from models._heads import Heads
 from models._initialization import INIT, initialize
 from models._registry import Family, Option, Shape, Size, register
@@ -36,13 +37,13 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         attention, last = Attention(width, heads), nn.Linear(2 * width, width)
-        self.attention = nn.Sequential(nn.LayerNorm(width), attention, nn.Dropout(dropout))
+        self.attention = nn.Sequential(nn.LayerNorm(width), attention, Dropout(dropout))
         self.perceptron = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 2 * width),
             nn.GELU(),
             last,
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         # The layers at the ends of the residual branches.
         self.ends = (attention.out, last)
@@ -78,7 +79,7 @@ class VisionTransformer(nn.Module):
         self.patches = nn.Conv2d(shape.channels, width, patch, stride=patch)
         self.position = nn.Parameter(torch.empty((shape.side // patch) ** 2, width))
         self.token = nn.Parameter(torch.empty(width)) if pool == "cls" else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         stack = [Block(width, attention_heads, dropout) for _ in range(blocks)]
         self.blocks = nn.Sequential(*stack)
         self.norm = nn.LayerNorm(width)
