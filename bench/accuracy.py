@@ -204,14 +204,14 @@ def _rows(network: Network, attempts: dict[str, Attempt], real: bool, targets: t
             continue
         missed = f", reached by {len(reached)} of {len(pairs)} seeds" if len(reached) < len(pairs) else ""
         unreached = sum(_time_to(plain, target, "cpu") is None for _, plain in reached)
-        gave_up = f"not reached in {PLAIN_EPOCHS} epochs by {unreached} of {len(reached)}" if unreached else ""
+        gave_up = f"{unreached} of {len(reached)} ended before" if unreached else ""
         for clock in ("wall", "cpu"):
             fast = [_time_to(pair[0], target, clock) or 0.0 for pair in reached]
             plain = [_time_to(pair[1], target, clock) or pair[1]["epochs"][-1][clock] for pair in reached]
-            if clock == "wall":
-                yield row(f"{goal}, {FAST}: training time, s", fast, note=reached[0][0]["tuning"] + missed)
-                yield row(f"{goal}, {PLAIN}: training time, s", plain, note=gave_up)
-            else:
+            title = "training time" if clock == "wall" else "CPU time"
+            yield row(f"{goal}, {FAST}: {title}, s", fast, note=reached[0][0]["tuning"] + missed)
+            yield row(f"{goal}, {PLAIN}: {title}, s", plain, note=gave_up)
+            if clock == "cpu":
                 yield row(f"{goal}: {FAST} / plain loop, CPU", ratios(fast, plain), network.target, note=gave_up)
 
 

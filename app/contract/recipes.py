@@ -56,7 +56,9 @@ _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
 # Shifting MNIST by a pixel gains 0.2 to 0.9 points. With batches of 128, ten epochs on digits would be only 90 steps.
 _BY_DATASET: dict[str, dict[str, Any]] = {"mnist": {"crop_padding": 1}, "digits": {"batch_size": 32}}
 
-_CIFAR = {"crop_padding": 4, "flip": True, "clip_norm": 1.0, "batch_size": 128, "epochs": 50}
+# Mirrored test views gain up to two points on CIFAR-10; CutMix and erasing cost small networks points.
+_CIFAR = {"crop_padding": 4, "flip": True, "mirror": True, "clip_norm": 1.0, "batch_size": 128, "epochs": 50}
+_CIFAR_RATES = {"efficientnet": {"lr": 1e-2}, "convnext_v2": {"lr": 6e-3}}
 _CIFAR100 = {"rotation": 15.0, "epochs": 100}
 
 
@@ -155,9 +157,9 @@ _ALL = (
     ),
     Recipe(
         "cifar",
-        "Random crop, flip and gradient clipping, 50 epochs; on CIFAR-100 also rotation, 100 epochs",
+        "Random crop, flip, mirrored test views, gradient clipping; 50 epochs, on CIFAR-100 100 with rotation",
         _CIFAR,
-        overrides={"cifar100": _CIFAR100},
+        overrides=_CIFAR_RATES | {"cifar100": _CIFAR100},
         datasets=("cifar10", "cifar100"),
         photographs=True,
     ),

@@ -91,6 +91,19 @@ def test_cifar_varies_its_images_and_trains_cifar100_longer() -> None:
     assert settings_of("cifar", "vit", "cifar10", "optimizer") == ("adamw",)
 
 
+def test_cifar_evaluates_mirrored_views_and_does_not_mix_or_erase() -> None:
+    names = ("mirror", "mixup", "cutmix", "erasing", "label_smoothing", "ema_decay")
+    for family in ("simple_cnn", "convnext_v2", "vit", "efficientnet"):
+        assert settings_of("cifar", family, "cifar10", *names) == (True, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_cifar_trains_efficientnet_and_convnext_at_twice_the_rate_of_default() -> None:
+    for family, rate in (("efficientnet", 1e-2), ("convnext_v2", 6e-3)):
+        assert settings_of("cifar", family, "cifar10", "lr") == (rate,)
+        assert settings_of("default", family, "cifar10", "lr") == (rate / 2,)
+    assert settings_of("cifar", "vit", "cifar10", "lr") == settings_of("default", "vit", "cifar10", "lr")
+
+
 def test_cifar_sgd_is_sgd_along_a_cosine_for_200_epochs() -> None:
     names = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "epochs", "label_smoothing")
     expected = ("sgd", 0.1, 0.9, 5e-4, "cosine", 200, 0.1)
