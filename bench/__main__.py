@@ -16,6 +16,7 @@ BENCHES = {
     "queue": "the queue's page and API with 1,000 queued runs compared with ten; cancelling all of them",
     "training": "an epoch compared with a plain PyTorch loop and with Lightning, torchmetrics and torchvision",
     "epochs": "150 short epochs with validation, compared with a plain loop that validates as often",
+    "dropout": "a training step on a CPU with Runyard's dropout compared with torch's",
     "evaluation": "images per second in validation and test, by the number of images per pass",
     "predictions": "what it costs a run to keep its predictions: whole runs with and without",
     "streaming": "an epoch with images streamed from disk compared with images in memory; reading from a cold disk",
