@@ -121,6 +121,40 @@ def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: A
     context.close()
 
 
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_an_invalid_field_gets_the_focus_and_is_named_beside_the_button(
+    browser: Browser, yard: Any, javascript: bool, width: int
+) -> None:
+    context = browser.new_context(java_script_enabled=javascript, viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.goto(f"{yard.address}/launch?family=simple_cnn&dataset=digits")
+    page.locator("#fold-augmentation > summary").click()
+    page.locator("#field-mixup").fill("-1")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    expect(page.locator("#field-mixup")).to_be_focused()
+    expect(page.locator("#field-mixup")).to_be_in_viewport()
+    expect(page.locator("#error-mixup")).to_have_text("Mixup must be at least 0.")
+    # The list leads back to a field, into a closed group too.
+    page.locator("#fold-augmentation > summary").click()
+    expect(page.locator("#field-mixup")).not_to_be_visible()
+    page.locator("#launch-invalid").get_by_role("link", name="Mixup must be at least 0.").click()
+    expect(page.locator("#field-mixup")).to_be_focused()
+    expect(page.locator("#field-mixup")).to_be_in_viewport()
+    context.close()
+
+
+def test_the_launch_button_is_in_sight_beside_a_long_plan(page: Page, yard: Any) -> None:
+    page.goto(f"{yard.address}/launch?family=simple_cnn&size=tiny&dataset=digits&recipe=fast&erasing=0.25&cutmix=1")
+    expect(page.locator("#plan-augmented img")).to_be_visible(timeout=60_000)
+    button = page.locator("#launch-button")
+    expect(button).to_be_in_viewport(ratio=1)
+    page.locator("#fold-metadata > summary").scroll_into_view_if_needed()
+    page.locator("#launch-notes").evaluate("each => { each.parentElement.scrollTop = 1e4; }")
+    expect(page.locator("#command-curl")).to_be_in_viewport()
+    expect(button).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/notifications", "/docs", "/nowhere"])
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_a_page_fits_its_window_and_the_browser_has_nothing_to_complain_of(
