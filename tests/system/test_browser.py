@@ -155,6 +155,25 @@ def test_the_launch_button_is_in_sight_beside_a_long_plan(page: Page, yard: Any)
     expect(button).to_be_in_viewport(ratio=1)
 
 
+TOUCHING = """() => [...document.querySelectorAll("#launch-form .also")].flatMap((also) => {
+  const label = document.createRange();
+  label.selectNodeContents(also.parentElement.querySelector(":scope > label, :scope > legend"));
+  const link = also.querySelector("summary").getBoundingClientRect();
+  const touches = (text) => text.right + 4 > link.left && link.top + 1 < text.bottom && text.top + 1 < link.bottom;
+  return [...label.getClientRects()].some(touches) ? [also.id] : [];
+})"""
+"""The choices whose label runs into the summary that offers more values."""
+
+
+@pytest.mark.parametrize("width", [1440, 1366, 1000, 390])
+def test_no_label_runs_into_the_offer_of_more_values(page: Page, yard: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{yard.address}/launch?family=vit&dataset=digits")
+    page.locator(".folds > details").evaluate_all("folds => { for (const fold of folds) fold.open = true; }")
+    expect(page.locator("#also-robustness > summary")).to_be_visible()
+    assert page.evaluate(TOUCHING) == []
+
+
 @pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/notifications", "/docs", "/nowhere"])
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_a_page_fits_its_window_and_the_browser_has_nothing_to_complain_of(
