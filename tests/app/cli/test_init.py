@@ -22,9 +22,10 @@ def test_the_version_is_that_of_the_package(runyard: Command) -> None:
 def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Command) -> None:
     names = (
         *("up", "launch", "exec"),
-        *("ls", "show", "watch", "logs", "compare", "export", "files", "predict", "evaluate", "robustness", "export-model"),
+        *("ls", "show", "watch", "logs", "compare", "export", "files", "predict"),
+        *("evaluate", "robustness", "export-model"),
         *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
-        *("architectures", "datasets", "workers", "doctor"),
+        *("architectures", "datasets", "presets", "workers", "doctor"),
         *("backup", "restore", "prune"),
         *("login", "logout", "whoami", "audit"),
         "join",
