@@ -40,7 +40,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.locator("#field-rotation").fill("20")
     sheet = page.locator("#plan-augmented img")
     expect(sheet).to_be_visible(timeout=60_000)
-    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8 * (28 + 2) - 2
+    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 6 * (28 + 2) - 2
 
     run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
     expect(page.locator("h1")).to_have_text("simple_cnn base · digits")

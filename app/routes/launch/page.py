@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app.actions.lineage import launched
 from app.actions.runs import launch
 from app.actions.sweeps import check_expansion, launch_sweep
+from app.contract.builtin_datasets import prepared_file
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict
@@ -117,6 +118,7 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
         "family": draft.family,
         "dataset": draft.dataset,
         "datasets": list(DATASETS.values()),
+        "prepared": draft.dataset is not None and prepared_file(parts.settings.datasets, draft.dataset.name).exists(),
         "plan": plan_of(parts, catalog, draft, cost),
         "cost": cost,
         "augmented": augmented_picture(draft.config, parts.augmented),

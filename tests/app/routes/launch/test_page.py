@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.contract.builtin_datasets import prepared_file
 from app.contract.settings import Settings
 from app.contract.spec import RunSpec
 from app.routes.launch.multiple_values import OWN
@@ -253,3 +254,12 @@ def test_the_patches_offered_follow_the_images_and_the_rest_say_why_not(
     page = look(client.post("/launch/fields", data=posted | {"dataset": "birds"}))
     assert "checked" in page.one("input", name="option.patch", value="")
     assert page.one("input", name="option.patch", value="")["id"] == "option-patch-5"
+
+
+def test_a_dataset_is_downloaded_on_first_use_unless_it_is_there(client: Any, look: Any, settings: Settings) -> None:
+    assert "11.6 MB, downloaded on first use" in look(client.get("/launch?family=vit&dataset=mnist")).html
+    file = prepared_file(settings.datasets, "mnist")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    assert "11.6 MB, already downloaded" in look(client.get("/launch?family=vit&dataset=mnist")).html
+    assert "downloaded" not in look(client.get("/launch?family=vit&dataset=digits")).html
