@@ -68,7 +68,7 @@ cli.add_typer(program.program, name="program", rich_help_panel=MANAGE)
 cli.add_typer(queue.queue, name="queue", rich_help_panel=MANAGE)
 cli.add_typer(predict.alias, name="alias", rich_help_panel=MANAGE)
 cli.add_typer(dataset.dataset, name="dataset", rich_help_panel=CATALOG)
-for command in (architectures.architectures, catalog.datasets, catalog.workers, doctor.doctor):
+for command in (architectures.architectures, catalog.datasets, catalog.presets, catalog.workers, doctor.doctor):
     cli.command(rich_help_panel=CATALOG)(command)
 for command in (backup.backup, backup.restore, prune.prune):
     cli.command(rich_help_panel=CATALOG)(command)

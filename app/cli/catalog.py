@@ -1,11 +1,14 @@
-"""`runyard datasets` and `runyard workers`: list datasets and connected workers."""
+"""`runyard datasets`, `presets` and `workers`: list datasets, presets and connected workers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.cli.client import Url, connected
+from app.cli.launch_plan import read_catalog
 from app.cli.output import AsJson, print_json, print_table
+
+PRESET_COLUMNS = ("name", "family", "size", "dataset", "recipe")
 
 
 def datasets(as_json: AsJson = False, url: Url = None) -> None:
@@ -30,6 +33,32 @@ def datasets(as_json: AsJson = False, url: Url = None) -> None:
             rows,
             right=("training", "validation", "test"),
         )
+
+
+def presets(as_json: AsJson = False, url: Url = None) -> None:
+    """List all presets: named combinations of family, size, dataset and recipe."""
+    with connected(url) as yard:
+        catalog = read_catalog(yard.ask("GET", "/architectures"))
+        listed = [{"name": name, **each, "params": catalog.params_of(each)} for name, each in yard.presets().items()]
+        if as_json:
+            print_json({"presets": listed})
+            return
+        rows = [
+            [
+                *(preset[key] for key in PRESET_COLUMNS),
+                _settings(preset),
+                f"{preset['params']:,}" if preset["params"] is not None else "–",
+            ]
+            for preset in listed
+        ]
+        columns = ("preset", *PRESET_COLUMNS[1:], "other settings", "parameters")
+        print_table(columns, rows, right=("parameters",))
+
+
+def _settings(preset: dict[str, Any]) -> str:
+    """What a preset sets beyond its columns: batch_size 1, lr 0.0002."""
+    others = {key: value for key, value in preset.items() if key not in (*PRESET_COLUMNS, "params")}
+    return "; ".join(f"{key} {', '.join(value) if isinstance(value, list) else value}" for key, value in others.items())
 
 
 def workers(as_json: AsJson = False, url: Url = None) -> None:

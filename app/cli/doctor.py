@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -42,11 +44,10 @@ def doctor(
         _check_server(as_json, url)
     settings = read_settings()
     findings = []
-    for check in CHECKS:
-        for finding in check(settings):
-            findings.append(finding)
-            if not as_json:
-                _print(finding)
+    for finding in chain(chain.from_iterable(check(settings) for check in CHECKS), named_server(url)):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
     failed = [finding for finding in findings if finding.state == "fail"]
     if as_json:
         print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
@@ -99,14 +100,31 @@ def port(settings: Settings) -> Iterator[Finding]:
         yield Finding("Port", "fail", f"{settings.host}:{settings.port} cannot be used ({error.strerror})", advice)
 
 
-def _is_runyard(settings: Settings) -> bool:
-    import httpx
+def named_server(url: str | None) -> Iterator[Finding]:
+    """Check that a server answers at the address that RUNYARD_URL or --url names, if there is one."""
+    if not url:
+        return
+    if _answers(url.rstrip("/")):
+        yield Finding("Server", "ok", f"Runyard answers at {url}")
+        return
+    advice = "start one with `runyard up`, or set RUNYARD_URL to the address that it prints"
+    yield Finding("Server", "warn", f"no Runyard answers at {url}", advice)
 
+
+def _is_runyard(settings: Settings) -> bool:
     from app.cli.client import server_address
 
+    return _answers(server_address(settings))
+
+
+def _answers(address: str) -> bool:
+    import httpx
+
     try:
-        health = httpx.get(f"{server_address(settings)}/healthz", timeout=ANSWER_SECONDS, trust_env=False).json()
-    except (httpx.HTTPError, ValueError):
+        # As for commands: no proxy stands between this machine and itself.
+        remote = urlsplit(address).hostname not in ("localhost", "127.0.0.1", "::1")
+        health = httpx.get(f"{address}/healthz", timeout=ANSWER_SECONDS, trust_env=remote).json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
     return isinstance(health, dict) and {"database", "redis"} <= set(health)
 

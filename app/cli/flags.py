@@ -18,7 +18,7 @@ from app.contract.sweep import NOT_SWEPT
 
 # Always read as lists; "all" means every value.
 LISTS = ("family", "size", "dataset")
-LISTINGS = {"family": "`runyard architectures`", "dataset": "`runyard datasets`"}
+LISTINGS = {"family": "`runyard architectures`", "dataset": "`runyard datasets`", "preset": "`runyard presets`"}
 # Plain text, not split at commas.
 TEXTS = ("name", "notes")
 PANEL = "Run settings"
@@ -117,9 +117,9 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
         return _keyword(name, bool | None, f"{flag}/--no-{flag[2:]}", help=description)
     if kind is dict:
         return _keyword(name, list[str] | None, flag.removesuffix("s"), metavar="NAME=VALUE", help=description)
+    listing = f". List them with {LISTINGS[name]}." if name in LISTINGS else ""
     if name in LISTS:
-        listing = f" List them with {LISTINGS[name]}." if name in LISTINGS else ""
-        description = f'{description}. Comma-separated, or "all".{listing}'
+        description = f'{description}. Comma-separated, or "all"{listing or "."}'
         return _keyword(name, str | None, flag, metavar="A,B,…", help=description, **completer)
     if kind is list:
         return _keyword(name, str | None, flag, metavar="A,B,…", help=description)
@@ -130,7 +130,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
     metavar = "TEXT" if name in TEXTS else {int: "N,…", float: "X,…"}.get(kind, "NAME")
     if name in NOT_SWEPT:
         metavar = metavar.removesuffix(",…")
-    return _keyword(name, str | None, flag, metavar=metavar, help=description, **completer)
+    return _keyword(name, str | None, flag, metavar=metavar, help=description + listing, **completer)
 
 
 def _keyword(name: str, annotation: Any, flag: str, **arguments: Any) -> Parameter:

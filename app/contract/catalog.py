@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -70,3 +71,11 @@ class Catalog(BaseModel):
 
     families: dict[str, FamilyEntry]
     broken: dict[str, str] = {}
+
+    def params_of(self, preset: Mapping[str, Any]) -> int | None:
+        """The parameter count of a preset; None if it changes the heads or an option of the family."""
+        family = self.families.get(preset["family"])
+        size = family.size(preset["size"]) if family else None
+        if size is None or {"targets", "options", "auxiliary"} & set(preset):
+            return None
+        return size.params.get(preset["dataset"])

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.dataset import Dataset
 from app.contract.datasets import DATASETS
+from app.contract.known_names import known_names
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, fitting_batch, recipe_settings
 
@@ -439,6 +440,4 @@ def _unknown(field: str, given: str, existing: list[str], where: str = "", noun:
     noun = noun or field
     shown = given if len(given) <= 40 else given[:40] + "…"
     plural = {"family": "families", "size": "sizes"}.get(noun, noun + "s")
-    if not existing:
-        return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: none")
-    return FieldError(field, f"no {noun} '{shown}'{where}; {plural}: {', '.join(existing)}")
+    return FieldError(field, f"no {noun} '{shown}'{where}; {known_names(given, existing, noun, plural)}")

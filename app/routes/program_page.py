@@ -24,6 +24,7 @@ from app.contract.program_sweep import VARIED_TYPES
 from app.contract.program_values import command_of, template_arguments
 from app.routes.launch.commands import program_commands
 from app.routes.launch.form import Form, gathered
+from app.routes.launch.invalid_fields import invalid_of
 from app.routes.program_form import (
     NAMED,
     SOURCE,
@@ -99,6 +100,8 @@ def _values(request: Request, parts: Parts, draft: ProgramDraft) -> dict[str, An
         else None,
         "source": source[0] if source else None,
         "differs": differences(draft, source[1]) if source else None,
+        "invalid": invalid_of((*fields, *how, *run_fields(draft))),
+        "focus": "",
         "key": secrets.token_urlsafe(12),
     }
 
@@ -117,6 +120,8 @@ def _page(request: Request, parts: Parts, draft: ProgramDraft, status: int = 200
     values = _values(request, parts, draft)
     if refusal:
         values["unplaced"] = [refusal, *values["unplaced"]]
+    elif draft.posted and values["invalid"]:
+        values["focus"] = values["invalid"][0].element
     return parts.templates.page(request, "program.html", status, **values)
 
 

@@ -40,7 +40,7 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.locator("#field-rotation").fill("20")
     sheet = page.locator("#plan-augmented img")
     expect(sheet).to_be_visible(timeout=60_000)
-    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8 * (28 + 2) - 2
+    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 6 * (28 + 2) - 2
 
     run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
     expect(page.locator("h1")).to_have_text("simple_cnn base · digits")
@@ -119,6 +119,59 @@ def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: A
     page.reload()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
     context.close()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_an_invalid_field_gets_the_focus_and_is_named_beside_the_button(
+    browser: Browser, yard: Any, javascript: bool, width: int
+) -> None:
+    context = browser.new_context(java_script_enabled=javascript, viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.goto(f"{yard.address}/launch?family=simple_cnn&dataset=digits")
+    page.locator("#fold-augmentation > summary").click()
+    page.locator("#field-mixup").fill("-1")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    expect(page.locator("#field-mixup")).to_be_focused()
+    expect(page.locator("#field-mixup")).to_be_in_viewport()
+    expect(page.locator("#error-mixup")).to_have_text("Mixup must be at least 0.")
+    # The list leads back to a field, into a closed group too.
+    page.locator("#fold-augmentation > summary").click()
+    expect(page.locator("#field-mixup")).not_to_be_visible()
+    page.locator("#launch-invalid").get_by_role("link", name="Mixup must be at least 0.").click()
+    expect(page.locator("#field-mixup")).to_be_focused()
+    expect(page.locator("#field-mixup")).to_be_in_viewport()
+    context.close()
+
+
+def test_the_launch_button_is_in_sight_beside_a_long_plan(page: Page, yard: Any) -> None:
+    page.goto(f"{yard.address}/launch?family=simple_cnn&size=tiny&dataset=digits&recipe=fast&erasing=0.25&cutmix=1")
+    expect(page.locator("#plan-augmented img")).to_be_visible(timeout=60_000)
+    button = page.locator("#launch-button")
+    expect(button).to_be_in_viewport(ratio=1)
+    page.locator("#fold-metadata > summary").scroll_into_view_if_needed()
+    page.locator("#launch-notes").evaluate("each => { each.parentElement.scrollTop = 1e4; }")
+    expect(page.locator("#command-curl")).to_be_in_viewport()
+    expect(button).to_be_in_viewport(ratio=1)
+
+
+TOUCHING = """() => [...document.querySelectorAll("#launch-form .also")].flatMap((also) => {
+  const label = document.createRange();
+  label.selectNodeContents(also.parentElement.querySelector(":scope > label, :scope > legend"));
+  const link = also.querySelector("summary").getBoundingClientRect();
+  const touches = (text) => text.right + 4 > link.left && link.top + 1 < text.bottom && text.top + 1 < link.bottom;
+  return [...label.getClientRects()].some(touches) ? [also.id] : [];
+})"""
+"""The choices whose label runs into the summary that offers more values."""
+
+
+@pytest.mark.parametrize("width", [1440, 1366, 1000, 390])
+def test_no_label_runs_into_the_offer_of_more_values(page: Page, yard: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{yard.address}/launch?family=vit&dataset=digits")
+    page.locator(".folds > details").evaluate_all("folds => { for (const fold of folds) fold.open = true; }")
+    expect(page.locator("#also-robustness > summary")).to_be_visible()
+    assert page.evaluate(TOUCHING) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/launch", "/runs", "/compare", "/notifications", "/docs", "/nowhere"])

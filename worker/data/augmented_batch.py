@@ -28,11 +28,13 @@ with imports_without_gc():
     from worker.data.inputs import Inputs
     from worker.data.mixing import Mixing
 
-COLUMNS = 8
+COLUMNS = 6
 ROWS = 2
 """Rows of images; each has a second row below it, with the same images augmented."""
 GAP = 2
 """Transparent pixels between images."""
+PAIR_GAP = 8
+"""Transparent pixels between an augmented row and the next row of originals."""
 
 
 def draw(data: Data, config: RunConfig) -> bytes:
@@ -49,21 +51,29 @@ def draw(data: Data, config: RunConfig) -> bytes:
     generator = torch.Generator().manual_seed(config.seed)
     moved = Augment.of(config)(images, generator)
     normalized = (moved / 255 - mean) / std
-    mixed = Mixing(config.mixup, config.cutmix, config.erasing)(normalized, generator).images
+    mixed = _mix(normalized, config, generator)
     augmented = ((mixed * std + mean) * 255).round().clamp(0, 255).byte()
-    rows = []
-    for start in range(0, count, COLUMNS):
-        rows += [images[start : start + COLUMNS], augmented[start : start + COLUMNS]]
-    return _png(rows)
+    return _png(list(zip(images.split(COLUMNS), augmented.split(COLUMNS), strict=True)))
 
 
-def _png(rows: list[Tensor]) -> bytes:
-    """Rows of images, uint8 [N, C, H, W], as one transparent picture with gaps between them."""
-    height, width = rows[0].shape[2:]
-    sheet = torch.zeros(len(rows) * (height + GAP) - GAP, len(rows[0]) * (width + GAP) - GAP, 4, dtype=torch.uint8)
-    for down, row in enumerate(rows):
+def _mix(images: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
+    """A batch uses mixup or CutMix at random if both are on; the picture shows one in each row, mixup first."""
+    if not (config.mixup and config.cutmix):
+        return Mixing(config.mixup, config.cutmix, config.erasing)(images, generator).images
+    kinds = (Mixing(mixup=config.mixup, erasing=config.erasing), Mixing(cutmix=config.cutmix, erasing=config.erasing))
+    # A small dataset has a single row.
+    return torch.cat([mix(row, generator).images for mix, row in zip(kinds, images.split(COLUMNS), strict=False)])
+
+
+def _png(pairs: list[tuple[Tensor, Tensor]]) -> bytes:
+    """Pairs of rows of images, uint8 [N, C, H, W], as one transparent picture with gaps between them."""
+    height, width = pairs[0][0].shape[2:]
+    step = 2 * height + GAP + PAIR_GAP
+    sheet = torch.zeros(len(pairs) * step - PAIR_GAP, len(pairs[0][0]) * (width + GAP) - GAP, 4, dtype=torch.uint8)
+    tops = [number * step + below for number in range(len(pairs)) for below in (0, height + GAP)]
+    for top, row in zip(tops, (row for pair in pairs for row in pair), strict=True):
         for across, image in enumerate(row):
-            top, left = down * (height + GAP), across * (width + GAP)
+            left = across * (width + GAP)
             sheet[top : top + height, left : left + width, :3] = image.expand(3, height, width).permute(1, 2, 0)
             sheet[top : top + height, left : left + width, 3] = 255
     file = io.BytesIO()

@@ -248,12 +248,7 @@ def preset_rows(catalog: Catalog, counts: dict[str, int]) -> list[PresetRow]:
 
 def counted(catalog: Catalog, preset: str) -> int | None:
     """Return the catalog's parameter count of a preset; None if it changes the heads or a family option."""
-    settings = PRESETS[preset]
-    family = catalog.families.get(settings["family"])
-    size = family.size(settings["size"]) if family else None
-    if size is None or {"targets", "options", "auxiliary"} & set(settings):
-        return None
-    return size.params.get(settings["dataset"])
+    return catalog.params_of(PRESETS[preset])
 
 
 def _file(name: str, outside: Path | None) -> str:

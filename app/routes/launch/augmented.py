@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode
 
@@ -24,11 +24,15 @@ CACHE_SECONDS = 3600
 
 @dataclass(frozen=True)
 class AugmentedPicture:
-    """Where the picture is: ``query`` of its address; ``drawn``: it is there; ``reason``: why there is none."""
+    """Where the picture is: ``query`` of its address; ``drawn``: it is there; ``reason``: why there is none.
+
+    ``both_mixed``: it shows mixup and CutMix, of which each batch uses one.
+    """
 
     dataset: str
     query: str
     drawn: bool
+    both_mixed: bool = False
     reason: str = ""
 
 
@@ -37,7 +41,8 @@ def augmented_picture(config: RunConfig | None, batches: AugmentedBatches) -> Au
     if config is None or not is_augmented(config):
         return None
     query = urlencode([(name, _text(getattr(config, name))) for name in DRAWN])
-    return AugmentedPicture(config.dataset, query, batches.kept(config) is not None)
+    both_mixed = bool(config.mixup and config.cutmix)
+    return AugmentedPicture(config.dataset, query, batches.kept(config) is not None, both_mixed)
 
 
 def _text(value: object) -> str:
@@ -65,7 +70,7 @@ async def augmented_fragment(request: Request, parts: PartsDep, config: ConfigDe
         reason = f"{upper_first(error.message)}."
     shown = augmented_picture(config, parts.augmented)
     if shown is not None and reason:
-        shown = AugmentedPicture(shown.dataset, shown.query, False, reason)
+        shown = replace(shown, drawn=False, reason=reason)
     return await run_in_threadpool(lambda: parts.templates.fragment(request, "_launch_augmented.html", augmented=shown))
 
 

@@ -108,7 +108,7 @@ GROUPS = (
             Row("erasing", "Random erasing", "number", "probability per image; 0: off"),
             Row("mixup", "Mixup", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
             Row("cutmix", "CutMix", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
-            Row("mirror", "Mirror", "choice", "evaluate each image and its mirror image, and average"),
+            Row("mirror", "Test-time flip", "choice", "evaluate each image and its mirror image, and average"),
             Row(
                 "normalization",
                 "Normalization",

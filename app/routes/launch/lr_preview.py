@@ -10,6 +10,8 @@ from app.contract.spec import RunConfig
 from app.web.formatting import format_number
 
 POINTS = 160
+NEAR = 0.01
+"""A rate this close to the final one, as a share of the peak, is called the final one."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def draw_rate(config: RunConfig, steps: int) -> RatePicture:
         points,
         [Tick(f"{100 * at / config.epochs:.2f}%", f"{at:g}") for at in _epochs(config.epochs)],
         [Tick(f"{100 * (1 - value / peak):.2f}%", y_label(value, "power")) for value in ticks(0.0, peak, 3)],
-        _summary([rate for _, rate in rates]),
+        _summary([rate for _, rate in rates], config),
         _note(config),
     )
 
@@ -47,8 +49,12 @@ def _epochs(epochs: int) -> list[float]:
     return [at for at in ticks(0.0, float(epochs), 5) if at == round(at)]
 
 
-def _summary(rates: list[float]) -> str:
-    first, last, peak = (format_number(rate, 3) for rate in (rates[0], rates[-1], max(rates)))
+def _summary(rates: list[float], config: RunConfig) -> str:
+    end, highest = rates[-1], max(rates)
+    # The last step is a little short of the end of the schedule.
+    if config.schedule in ("cosine", "one_cycle") and 0 <= end - config.lr_min < NEAR * highest:
+        end = config.lr_min
+    first, last, peak = (format_number(rate, 3) for rate in (rates[0], end, highest))
     if first == last == peak:
         return f"constant {first}"
     if peak in (first, last):

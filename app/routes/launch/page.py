@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app.actions.lineage import launched
 from app.actions.runs import launch
 from app.actions.sweeps import check_expansion, launch_sweep
+from app.contract.builtin_datasets import prepared_file
 from app.contract.catalog import Catalog, FamilyEntry
 from app.contract.datasets import DATASETS
 from app.contract.errors import Conflict
@@ -26,6 +27,7 @@ from app.routes.launch.commands import commands_of
 from app.routes.launch.cost import PATIENCE_SECONDS, WAIT_SECONDS, Cost, look_at_cost
 from app.routes.launch.fields import SOURCE, address, fields_of_page
 from app.routes.launch.form import OPTION, Draft, Form, add_errors, form_of, gathered, read_draft, with_family
+from app.routes.launch.invalid_fields import invalid_fields
 from app.routes.launch.multiple_values import ALSO
 from app.routes.launch.plan import plan_of
 from app.routes.launch.prefill import differences, source_of
@@ -36,6 +38,7 @@ from app.web.dependencies import CatalogDep, Parts, PartsDep
 pages = APIRouter()
 
 LONGEST_ADDRESS = 4000
+UNPROCESSABLE = 422
 
 
 # Reading the form ----------------------------------------------------------------------------------------------------
@@ -115,6 +118,7 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
         "family": draft.family,
         "dataset": draft.dataset,
         "datasets": list(DATASETS.values()),
+        "prepared": draft.dataset is not None and prepared_file(parts.settings.datasets, draft.dataset.name).exists(),
         "plan": plan_of(parts, catalog, draft, cost),
         "cost": cost,
         "augmented": augmented_picture(draft.config, parts.augmented),
@@ -125,6 +129,8 @@ def _values(request: Request, parts: Parts, catalog: Catalog, draft: Draft, cost
         else None,
         "source": source,
         "differs": differences(source, draft),
+        "invalid": invalid_fields(draft, catalog),
+        "focus": "",
         "key": secrets.token_urlsafe(12),
     }
 
@@ -139,6 +145,8 @@ async def _page(
         values = _values(request, parts, catalog, draft, cost)
         if refusal:
             values["unplaced"] = [refusal, *values["unplaced"]]
+        elif status == UNPROCESSABLE and values["invalid"]:
+            values["focus"] = values["invalid"][0].element
         return parts.templates.page(request, "launch.html", status, message="", **values)
 
     return await run_in_threadpool(rendered)
@@ -222,7 +230,7 @@ async def post_launch(request: Request, parts: PartsDep, catalog: CatalogDep) ->
         invalid = read_draft(with_family(form, catalog), catalog)
         invalid.errors |= draft.errors
         invalid.config = None
-        return await _page(request, parts, catalog, invalid, 422)
+        return await _page(request, parts, catalog, invalid, UNPROCESSABLE)
     # Pressing the button twice launches one run; filling in the same form again launches another.
     content = json.dumps([key, sorted(form.items())]).encode()
     token = f"form-{hashlib.sha256(content).hexdigest()}" if key else None

@@ -61,3 +61,27 @@ def test_what_is_missing_ends_with_status_1_and_says_what_to_do(
 def test_a_port_on_which_runyard_answers_is_well(url: str) -> None:
     (finding,) = doctor.port(Settings(port=int(url.rpartition(":")[2])))
     assert (finding.state, finding.said) == ("ok", f"Runyard is running at {url.removeprefix('http://')}")
+
+
+def test_the_server_that_is_named_is_asked_whether_it_answers(
+    url: str, runyard: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNYARD_DATA_DIR", str(tmp_path / "new"))
+    monkeypatch.setenv("RUNYARD_PORT", "0")
+    monkeypatch.setenv("RUNYARD_URL", f"{url}/")
+    assert f"ok    Server: Runyard answers at {url}/" in runyard("doctor").stdout
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("RUNYARD_URL", nowhere)
+    assert (
+        f"warn  Server: no Runyard answers at {nowhere}\n      → start one with `runyard up`"
+        in runyard("doctor").stdout
+    )
+    monkeypatch.delenv("RUNYARD_URL")
+    assert "Server:" not in runyard("doctor").stdout
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://[", "http://127.0.0.1:99999"])
+def test_an_address_that_is_none_has_no_server(address: str) -> None:
+    (finding,) = doctor.named_server(address)
+    assert (finding.state, finding.said) == ("warn", f"no Runyard answers at {address}")

@@ -88,6 +88,7 @@ def test_the_help_of_a_field_with_choices_lists_all_of_them() -> None:
     assert helps["schedule"].endswith("(constant, plateau, cosine, one_cycle).")
     assert helps["precision"].count("auto") == 1, "the description explains each choice"
     assert helps["family"].endswith('Comma-separated, or "all". List them with `runyard architectures`.')
+    assert helps["preset"].endswith(". List them with `runyard presets`.")
 
 
 def test_only_fields_that_a_sweep_varies_are_shown_with_several_values() -> None:

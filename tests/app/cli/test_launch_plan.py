@@ -109,7 +109,10 @@ def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
             {"family": ["vit"], "recipe": "cifar", "dataset": ["mnist"]},
             "recipe cifar does not support mnist; supported datasets: cifar10, cifar100, your own color images",
         ),
-        ({"preset": "mnist"}, "no preset 'mnist'; presets: "),
+        (
+            {"preset": "speedrun_mnist_95"},
+            "no preset 'speedrun_mnist_95'; did you mean speedrun_mnist_99? `runyard presets`",
+        ),
         ({"family": ["vit"], "optimizer": "lion"}, "optimizer must be "),
     ],
 )

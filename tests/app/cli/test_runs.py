@@ -19,6 +19,7 @@ from redis import Redis
 from app.cli.output import duration, local_time, to_text
 from app.contract.disk_space import DiskSpace
 from app.contract.events import Log, LogLine
+from app.contract.presets import PRESETS
 from app.services import pubsub
 from app.services.recorder import Recorder
 from runyard import Runyard
@@ -200,6 +201,25 @@ def test_what_is_there_to_train_and_who_trains_is_listed(
     output = runyard("datasets").stdout
     assert "digit 10, thickness 5, smoothness 3" in output
     assert len(json.loads(runyard("datasets", "--json").stdout)["datasets"]) == 5
+
+
+def test_presets_are_listed_with_their_parameters(url: str, runyard: Command) -> None:
+    lines = {line.split()[0]: line.split() for line in runyard("presets").stdout.splitlines()}
+    assert set(lines) >= set(PRESETS)
+    assert lines["mnist_cnn_421k"] == ["mnist_cnn_421k", "simple_cnn", "base", "mnist", "default", "421,834"]
+    assert lines["speedrun_mnist_994"][-3:-1] == ["crop_padding", "1"]
+    # Its heads are not those that the catalog counts.
+    assert lines["multihead_cnn_mnist"][5:] == ["targets", "digit,", "thickness,", "smoothness", "–"]
+    listed = {each["name"]: each for each in json.loads(runyard("presets", "--json").stdout)["presets"]}
+    assert listed["mnist_vit_38k"] == {
+        "name": "mnist_vit_38k",
+        "family": "vit",
+        "size": "tiny",
+        "dataset": "mnist",
+        "recipe": "default",
+        "params": 37_770,
+    }
+    assert listed["multihead_cnn_mnist"]["params"] is None
 
 
 def test_who_reads_only_the_beginning_is_not_told_of_an_error(url: str, runs: Runs) -> None:

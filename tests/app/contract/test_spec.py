@@ -56,7 +56,7 @@ def test_a_blank_named_null_is_a_blank(catalog: Catalog) -> None:
         ({"size": "giant"}, "size", ["giant", "tiny", "base"]),
         ({"dataset": "imagenet"}, "dataset", ["imagenet", *DATASETS]),
         ({"recipe": "slow"}, "recipe", ["slow", *RECIPES]),
-        ({"preset": "mnist"}, "preset", ["mnist", "mnist_cnn_8k"]),
+        ({"preset": "mnist_cnn_9k"}, "preset", ["mnist_cnn_9k", "mnist_cnn_8k", "`runyard presets`"]),
         ({"targets": ["color"]}, "targets", ["color", "digit"]),
         ({"dataset": "cifar10", "targets": ["class", "fine"]}, "targets", ["fine", "domain", "mobility"]),
         ({"family": "vit", "options": {"pol": "cls"}}, "options", ["pol", "pool", "patch"]),

@@ -19,7 +19,7 @@ from PIL import Image
 from app.contract.datasets import dataset
 from tests.conftest import config
 from tests.worker.own_dataset import make_own_dataset
-from worker.data.augmented_batch import COLUMNS, GAP, ROWS, Sheets, draw
+from worker.data.augmented_batch import COLUMNS, GAP, PAIR_GAP, ROWS, Sheets, draw
 from worker.data.dataset_readers import Labeled
 from worker.data.datasets import Data, load, save_prepared
 from worker.data.device_dataset import order
@@ -35,11 +35,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def cells(png: bytes, side: int = 28) -> Pixels:
     """The images of a sheet, [rows, columns, side, side, RGBA]."""
     sheet = np.asarray(Image.open(io.BytesIO(png)))
-    step = side + GAP
-    rows, columns = (sheet.shape[0] + GAP) // step, (sheet.shape[1] + GAP) // step
-    assert sheet.shape == (rows * step - GAP, columns * step - GAP, 4)
-    starts = [[sheet[r * step :, c * step :][:side, :side] for c in range(columns)] for r in range(rows)]
-    return np.stack([np.stack(row) for row in starts])
+    step, pair = side + GAP, 2 * side + GAP + PAIR_GAP
+    pairs, columns = (sheet.shape[0] + PAIR_GAP) // pair, (sheet.shape[1] + GAP) // step
+    assert sheet.shape == (pairs * pair - PAIR_GAP, columns * step - GAP, 4)
+    tops = [number * pair + below for number in range(pairs) for below in (0, step)]
+    return np.stack([np.stack([sheet[top:, c * step :][:side, :side] for c in range(columns)]) for top in tops])
 
 
 def originals_and_augmented(data: Data, **settings: Any) -> tuple[Pixels, Pixels]:
@@ -86,6 +86,25 @@ def test_every_augmentation_is_seen_and_drawn_alike_each_time(digits: Data, sett
     changed = [not np.array_equal(a, b) for a, b in zip(originals, augmented, strict=True)]
     assert sum(changed) > len(changed) // 2
     assert draw(digits, config(**settings)) == draw(digits, config(**settings))
+
+
+def test_mixup_is_seen_above_cutmix_if_both_are_on(digits: Data) -> None:
+    originals, augmented = originals_and_augmented(digits, mixup=1.0, cutmix=1.0)
+    known = {image.tobytes() for image in originals[..., 0]}
+    # Each pixel of CutMix is one of the pixels of an original in its place; mixup blends two.
+    taken = (augmented[:, None, ..., 0] == originals[None, ..., 0]).any(1).reshape(len(originals), -1).all(1)
+    changed = [image.tobytes() not in known for image in augmented[..., 0]]
+    assert not any(taken[i] for i in range(COLUMNS) if changed[i])
+    assert all(taken[COLUMNS:])
+    assert sum(changed[:COLUMNS]) > 2
+    assert sum(changed[COLUMNS:]) > 2
+    few = Data(
+        digits.dataset,
+        type(digits.train)(digits.train.images[:3], {"digit": digits.train.targets["digit"][:3]}),
+        digits.validation,
+        digits.test,
+    )
+    assert cells(draw(few, config(mixup=1.0, cutmix=1.0))).shape[:2] == (2, 3)
 
 
 def test_a_dataset_smaller_than_a_sheet_is_drawn_as_far_as_it_goes(digits: Data) -> None:

@@ -32,6 +32,16 @@ def test_the_picture_is_drawn_after_the_page_was_sent_and_then_shown_at_once(cli
     assert again.one("img")["src"] == image["src"]
 
 
+def test_mixup_and_cutmix_are_told_apart_if_both_are_on(
+    client: Any, look: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.state.parts.augmented, "kept", lambda config: b"drawn before")
+    for query, told in (("mixup=0.2", False), ("cutmix=1", False), ("mixup=0.2&cutmix=1", True)):
+        page = look(client.get(f"/launch?family=simple_cnn&{query}"))
+        assert page.all("img")
+        assert ("mixup in the first two rows, CutMix in the last two" in page.html) == told
+
+
 def test_a_dataset_that_is_not_there_yet_is_said_and_nothing_is_downloaded(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&dataset=mnist&rotation=10"))
     drawn = look(client.get(page.one("figure", id="plan-augmented")["hx-get"]))

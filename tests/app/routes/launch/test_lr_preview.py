@@ -25,8 +25,14 @@ def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
 
 def test_one_cycle_rises_to_its_peak_and_says_so() -> None:
     found = draw_rate(config(schedule="one_cycle", lr=0.1, lr_min=0.0, warmup=0.3), 100)
-    assert found.summary.startswith("warms up from 0.004 to 0.1, then decays to ")
+    assert found.summary == "warms up from 0.004 to 0.1, then decays to 0"
     assert min(float(point.split(",")[1]) for point in found.points.split()) == 0
+
+
+def test_the_end_is_the_final_learning_rate_unless_the_last_step_is_far_from_it() -> None:
+    assert draw_rate(config(schedule="cosine", lr=5e-3, lr_min=1e-6), 195).summary == "decays from 0.005 to 1e-06"
+    assert draw_rate(config(schedule="cosine", lr=1e-3, lr_min=0.0), 3000).summary == "decays from 0.001 to 0"
+    assert draw_rate(config(schedule="cosine", lr=1e-3, lr_min=0.0), 4).summary == "decays from 0.001 to 0.000146"
 
 
 def test_a_plateau_is_a_flat_line_that_depends_on_the_validation() -> None:

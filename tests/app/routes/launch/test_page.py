@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.contract.builtin_datasets import prepared_file
 from app.contract.settings import Settings
 from app.contract.spec import RunSpec
 from app.routes.launch.multiple_values import OWN
@@ -84,6 +85,37 @@ def test_errors_stand_beside_their_fields_and_nothing_typed_is_lost(client: Any,
     assert page.one("input", name="name")["value"] == "<b>kept</b>"
     assert page.words["error-epochs"] == ""
     assert runs.sql("SELECT count(*) FROM run") == [(0,)]
+
+
+def test_invalid_fields_are_listed_beside_the_button_and_the_first_one_gets_the_focus(client: Any, look: Any) -> None:
+    form = {"family": "simple_cnn", "priority": "high", "mixup": "-1", "epochs": "4"}
+    page = look(client.post("/launch", data=form), 422)
+    assert page.words["launch-invalid"].split("\n")[1:3] == [
+        "  2 fields need attention",
+        "  Mixup must be at least 0.Priority must be a whole number.",
+    ]
+    assert [link["href"] for link in page.all("a") if link["href"].startswith("#field-")] == [
+        "#field-mixup",
+        "#field-priority",
+    ]
+    assert [field["id"] for field in page.all("input") if "autofocus" in field] == ["field-mixup"]
+    assert "open" in page.one("details", id="fold-augmentation")
+    # While someone types, the list comes along and the focus stays where it is.
+    for typed in (client.post("/launch/check", data=form), client.post("/launch/fields", data=form)):
+        assert "2 fields need attention" in look(typed).words["launch-invalid"]
+        assert "autofocus" not in typed.text
+    valid = look(client.post("/launch/check", data=form | {"priority": "2", "mixup": "0.2"}))
+    assert valid.words["launch-invalid"].strip() == ""
+
+
+def test_the_list_of_invalid_fields_stays_short(client: Any, look: Any) -> None:
+    form = {"family": "vit", "size": "hug", "epochs": "0", "batch_size": "0", "lr": "abc", "option.pool": "no_such"}
+    page = look(client.post("/launch", data=form), 422)
+    shown = page.words["launch-invalid"]
+    assert "5 fields need attention" in shown
+    assert "No size 'hug'" in shown
+    assert shown.strip().endswith("Epochs must be at least 1.and 2 more")
+    assert "autofocus" in page.one("input", id="size-tiny")
 
 
 @pytest.mark.parametrize(
@@ -222,3 +254,12 @@ def test_the_patches_offered_follow_the_images_and_the_rest_say_why_not(
     page = look(client.post("/launch/fields", data=posted | {"dataset": "birds"}))
     assert "checked" in page.one("input", name="option.patch", value="")
     assert page.one("input", name="option.patch", value="")["id"] == "option-patch-5"
+
+
+def test_a_dataset_is_downloaded_on_first_use_unless_it_is_there(client: Any, look: Any, settings: Settings) -> None:
+    assert "11.6 MB, downloaded on first use" in look(client.get("/launch?family=vit&dataset=mnist")).html
+    file = prepared_file(settings.datasets, "mnist")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    assert "11.6 MB, already downloaded" in look(client.get("/launch?family=vit&dataset=mnist")).html
+    assert "downloaded" not in look(client.get("/launch?family=vit&dataset=digits")).html
