@@ -5,6 +5,7 @@ Comparisons use groups because one run says little about a variant: another seed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -135,6 +136,19 @@ def with_distinct_names(summaries: Sequence[RunSummary]) -> list[RunSummary]:
         replace(summary, suffix=" · ".join(settings_text))
         for summary, settings_text in zip(summaries, distinguishing, strict=True)
     ]
+
+
+def short_titles(titles: Sequence[str]) -> list[str]:
+    """Return titles for legends: with their run numbers, but without the first parts that all share ("vit tiny")."""
+    numbers = [found.group() if (found := re.match(r"#\d+ ", title)) else "" for title in titles]
+    parts = [title.removeprefix(number).split(" · ") for title, number in zip(titles, numbers, strict=True)]
+    shared = 0
+    # At least one part of each stays.
+    while all(len(each) > shared + 1 for each in parts) and len({each[shared] for each in parts}) == 1:
+        shared += 1
+    if len({tuple(each) for each in parts}) < 2:
+        return list(titles)
+    return [number + " · ".join(each[shared:]) for number, each in zip(numbers, parts, strict=True)]
 
 
 def differing_settings(first: Sequence[RunSummary], second: Sequence[RunSummary]) -> list[str]:

@@ -17,6 +17,7 @@ from app.analysis.groups import (
     grouping_fields,
     mean_curve,
     settings_varying_within,
+    short_titles,
     standings,
     with_distinct_names,
 )
@@ -85,6 +86,22 @@ def test_a_title_names_the_most_telling_of_many_differing_settings_and_counts_th
 def test_settings_that_vary_within_a_group_do_not_tell_it_from_another(runs: Runs) -> None:
     found = shown(runs, {"lr": 0.1, "mixup": 0.2}, {"lr": 0.3, "mixup": 0.2}, {"lr": 0.1, "epochs": 3})
     assert differing_settings(found[:2], found[2:]) == ["epochs", "mixup"]
+
+
+@pytest.mark.parametrize(
+    ("titles", "short"),
+    [
+        (["#1 vit tiny · digits · lr 0.1", "#2 vit tiny · digits · lr 0.2"], ["#1 lr 0.1", "#2 lr 0.2"]),
+        (["vit tiny · lr 0.1 · mixup 0", "vit tiny · lr 0.1 · mixup 1"], ["mixup 0", "mixup 1"]),
+        (["vit tiny · digits", "simple_cnn tiny · digits"], ["vit tiny · digits", "simple_cnn tiny · digits"]),
+        (["#1 vit tiny · digits", "#2 vit tiny · digits"], ["#1 vit tiny · digits", "#2 vit tiny · digits"]),
+        (["#1 vit tiny", "#2 vit tiny · lr 0.1"], ["#1 vit tiny", "#2 vit tiny · lr 0.1"]),
+        (["vit tiny · digits"], ["vit tiny · digits"]),
+        ([], []),
+    ],
+)
+def test_a_legend_leaves_out_what_all_titles_share_first(titles: list[str], short: list[str]) -> None:
+    assert short_titles(titles) == short
 
 
 def test_nothing_is_grouped_unasked_where_no_variant_has_several_seeds(runs: Runs) -> None:
