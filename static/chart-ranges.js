@@ -19,16 +19,29 @@ export function stepIncrements(_plot, _axisIndex, low, high) {
 }
 
 /**
- * A y range with a margin of 5% on both sides, like the server's drawing of the same chart.
- * @param {unknown} _plot
+ * The largest value that is possible in a chart in percent.
+ * @param {{unit: string, title: string}} chart
+ */
+export function ceilingOf({ unit, title }) {
+  if (unit === "percent") return 1;
+  return title.endsWith(", %") ? 100 : Infinity;
+}
+
+/**
+ * A y range with a margin of 5%, but neither below zero nor above the ceiling if no value is; like the server's
+ * drawing of the same chart.
  * @param {number | null} low
  * @param {number | null} high
+ * @param {number} [ceiling]
  * @returns {[number, number]}
  */
-export function paddedRange(_plot, low, high) {
+export function paddedRange(low, high, ceiling = Infinity) {
   if (low === null || high === null) return [0, 1];
   const margin = (high - low) * 0.05 || Math.abs(high) * 0.05 || 0.5;
-  return [low - margin, high + margin];
+  return [
+    low >= 0 ? Math.max(0, low - margin) : low - margin,
+    high <= ceiling ? Math.min(ceiling, high + margin) : high + margin,
+  ];
 }
 
 const OUTLIER_SHARE = 0.02;
@@ -39,8 +52,9 @@ const MIN_CLIPPED_VALUES = 20;
  * @param {Pick<uPlot, "scales" | "series" | "data">} plot
  * @param {number | null} low
  * @param {number | null} high
+ * @param {number} [ceiling]
  */
-export function clippedRange(plot, low, high) {
+export function clippedRange(plot, low, high, ceiling = Infinity) {
   const { min, max } = plot.scales.x;
   const [from, to] = [min ?? -Infinity, max ?? Infinity];
   /** @type {number[]} */
@@ -54,10 +68,10 @@ export function clippedRange(plot, low, high) {
       if (value !== null && value !== undefined && xs[j] >= from && xs[j] <= to) visible.push(value);
     }
   }
-  if (visible.length < MIN_CLIPPED_VALUES) return paddedRange(plot, low, high);
+  if (visible.length < MIN_CLIPPED_VALUES) return paddedRange(low, high, ceiling);
   visible.sort((a, b) => a - b);
   const cut = Math.floor(visible.length * OUTLIER_SHARE);
-  return paddedRange(plot, visible[cut], visible[visible.length - 1 - cut]);
+  return paddedRange(visible[cut], visible[visible.length - 1 - cut], ceiling);
 }
 
 /**

@@ -18,7 +18,7 @@
 import { annotationPlugin } from "./annotations.js";
 import { labeledLogTicks, tickLabels } from "./chart-format.js";
 import { addMenu } from "./chart-menu.js";
-import { clippedRange, paddedRange, stepIncrements } from "./chart-ranges.js";
+import { ceilingOf, clippedRange, paddedRange, stepIncrements } from "./chart-ranges.js";
 import { Crosshair } from "./crosshair.js";
 import { hasAxis, isTimeAxis, rawTrace, smoothedTrace, xValues } from "./curves.js";
 import { get } from "./dom.js";
@@ -194,6 +194,10 @@ export class Chart {
     const { axis: xAxis, stepUnit } = this.board;
     const hasTimes = x === "clock" || xAxis === "milliseconds";
     const labels = tickLabels(xAxis, this.definition.unit, stepUnit);
+    const ceiling = ceilingOf(this.definition);
+    /** @type {(plot: uPlot, low: number | null, high: number | null) => [number, number]} */
+    const yRange = (plot, low, high) =>
+      clip ? clippedRange(plot, low, high, ceiling) : paddedRange(low, high, ceiling);
     const lines = this.lines();
     return {
       width: this.plot.clientWidth,
@@ -216,7 +220,7 @@ export class Chart {
       scales: {
         // From the first point to the last. uPlot would extend a logarithmic axis to whole powers of ten.
         x: logX ? { time: false, distr: 3, range: (_plot, low, high) => [low, high] } : { time: hasTimes },
-        y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: clip ? clippedRange : paddedRange },
+        y: log && this.definition.log ? { distr: 3 } : { distr: 1, range: yRange },
       },
       axes: [
         {

@@ -5,6 +5,7 @@ Comparisons use groups because one run says little about a variant: another seed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,8 @@ BUCKETS = 300
 # Settings in which runs of the same variant may differ.
 SEED_SETTINGS = ("seed", "device", "worker", "keep_checkpoints", "keep_predictions", "robustness", "find_batch")
 NAMED_FIRST = ("family", "size", "dataset", "targets")
+# A title names up to this many differing settings; of more, at least this many.
+ALL_NAMED, FEWEST_NAMED = 3, 2
 
 
 @dataclass(frozen=True)
@@ -125,35 +128,93 @@ def _titles(settings: list[dict[str, Any]], fields: tuple[str, ...]) -> list[str
 def with_distinct_names(summaries: Sequence[RunSummary]) -> list[RunSummary]:
     """Return the runs with a name suffix of differing settings where they have the same title."""
     settings = [settings_of(summary.run.config) for summary in summaries]
-    names = [name for values in settings for name in values if name == "seed" or name not in SEED_SETTINGS]
-    distinguishing = _distinguishing_settings(
-        [summary.run.title for summary in summaries], settings, dict.fromkeys(names)
-    )
+    names = dict.fromkeys(name for values in settings for name in values if name not in SEED_SETTINGS)
+    titles = [summary.run.title for summary in summaries]
+    # The seed tells little about a result, so it is named only where nothing else differs.
+    distinguishing = _distinguishing_settings(titles, settings, names, ("seed",))
     return [
         replace(summary, suffix=" · ".join(settings_text))
         for summary, settings_text in zip(summaries, distinguishing, strict=True)
     ]
 
 
+def short_titles(titles: Sequence[str]) -> list[str]:
+    """Return titles for legends: with their run numbers, but without the first parts that all share ("vit tiny")."""
+    numbers = [found.group() if (found := re.match(r"#\d+ ", title)) else "" for title in titles]
+    parts = [title.removeprefix(number).split(" · ") for title, number in zip(titles, numbers, strict=True)]
+    shared = 0
+    # At least one part of each stays.
+    while all(len(each) > shared + 1 for each in parts) and len({each[shared] for each in parts}) == 1:
+        shared += 1
+    if len({tuple(each) for each in parts}) < 2:
+        return list(titles)
+    return [number + " · ".join(each[shared:]) for number, each in zip(numbers, parts, strict=True)]
+
+
+def differing_settings(first: Sequence[RunSummary], second: Sequence[RunSummary]) -> list[str]:
+    """Return the settings in which all runs of one variant differ from all of another, except the seed."""
+    settings = [[settings_of(summary.run.config) for summary in runs] for runs in (first, second)]
+    names = dict.fromkeys(name for runs in settings for values in runs for name in values)
+    values = {name: [{repr(run.get(name)) for run in runs} for runs in settings] for name in names}
+    return [
+        name
+        for name, (one, other) in values.items()
+        if name not in SEED_SETTINGS and len(one) == len(other) == 1 and one != other
+    ]
+
+
 def _distinguishing_settings(
-    titles: Sequence[str], settings: list[dict[str, Any]], fields: Iterable[str]
+    titles: Sequence[str], settings: list[dict[str, Any]], fields: Iterable[str], last: Iterable[str] = ()
 ) -> list[list[str]]:
-    """Return, for each title, the fewest settings that distinguish it from equal titles."""
-    titles = list(titles)
+    """Return, for each title, the settings that distinguish it from equal titles.
+
+    They are all that differ if these are few, else the most telling ones and how many more there are. ``last``:
+    settings that are added only where the others do not distinguish.
+    """
+    fields = list(fields)
     parts: list[list[str]] = [[] for _ in titles]
-    for name in fields:
-        if len(set(titles)) == len(titles):
-            break
-        by_title: dict[str, list[int]] = {}
-        for i, title in enumerate(titles):
-            by_title.setdefault(title, []).append(i)
-        for positions in by_title.values():
-            if len({repr(settings[i].get(name)) for i in positions}) > 1:
-                for i in positions:
-                    value = format_setting(settings[i].get(name))
-                    parts[i].append(value if name in NAMED_FIRST else f"{name.replace('_', ' ')} {value}")
-                    titles[i] += f" · {value}"
+    by_title: dict[str, list[int]] = {}
+    for i, title in enumerate(titles):
+        by_title.setdefault(title, []).append(i)
+    for positions in by_title.values():
+        alike = [settings[i] for i in positions]
+        differing = [name for name in fields if _differs(name, alike)]
+        named = differing if len(differing) <= ALL_NAMED else _most_telling(differing, alike)
+        more = f" + {len(differing) - len(named)} more" if len(differing) > len(named) else ""
+        by_text: dict[str, list[int]] = {}
+        for i in positions:
+            parts[i] = [_setting_text(name, settings[i]) for name in named]
+            by_text.setdefault(" · ".join(parts[i]), []).append(i)
+            if more:
+                parts[i][-1] += more
+        for same in by_text.values():
+            for name in last:
+                if _differs(name, [settings[i] for i in same]):
+                    for i in same:
+                        parts[i].append(_setting_text(name, settings[i]))
     return parts
+
+
+def _most_telling(differing: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the first settings that together distinguish these runs, and at least FEWEST_NAMED."""
+    chosen: list[str] = []
+    keys = [""] * len(settings)
+    for name in differing:
+        finer = [f"{key}, {values.get(name)!r}" for key, values in zip(keys, settings, strict=True)]
+        if len(set(finer)) > len(set(keys)):
+            chosen.append(name)
+            keys = finer
+    chosen += [name for name in differing if name not in chosen][: max(0, FEWEST_NAMED - len(chosen))]
+    return [name for name in differing if name in chosen]
+
+
+def _differs(name: str, settings: Sequence[dict[str, Any]]) -> bool:
+    return len({repr(values.get(name)) for values in settings}) > 1
+
+
+def _setting_text(name: str, settings: dict[str, Any]) -> str:
+    value = format_setting(settings.get(name))
+    return value if name in NAMED_FIRST else f"{name.replace('_', ' ')} {value}"
 
 
 # Curves --------------------------------------------------------------------------------------------------------------

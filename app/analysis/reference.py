@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from _runyard import HOME
+from app.contract.recipes import RECIPES, recipe_settings
 from app.web.formatting import format_duration
 
 FILE = HOME / "bench" / "results" / "zoo.json"
@@ -49,15 +50,25 @@ class Reference(BaseModel):
         return f"{100 * self.mean:.2f}{interval}%"
 
     @property
+    def brief(self) -> str:
+        """How it was trained, such as "fast, 5 epochs, 3 seeds"."""
+        epochs = f"{self.epochs} epoch{'s' if self.epochs != 1 else ''}"
+        return f"{self.recipe}, {epochs}, {self.seeds} seed{'s' if self.seeds != 1 else ''}"
+
+    @property
     def about(self) -> str:
         """How it was measured, in one sentence."""
-        runs = f"{self.seeds} seed{'s' if self.seeds != 1 else ''}"
         data = f", {self.data}" if self.data else ""
         time = "" if self.seconds is None else f"; {format_duration(self.seconds)} per run"
-        return (
-            f"Measured by the Runyard project on {self.date}: recipe {self.recipe}, {self.epochs} epochs, {runs}{data}"
-            f"{time} on {self.machine}"
-        )
+        return f"Measured by the Runyard project on {self.date}: recipe {self.brief}{data}{time} on {self.machine}"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What to launch for the same training: the recipe, and the epochs if they are not its own."""
+        if self.recipe not in RECIPES:
+            return {}
+        own = recipe_settings(self.recipe, self.family, self.dataset)["epochs"]
+        return {"recipe": self.recipe} | ({} if own == self.epochs else {"epochs": self.epochs})
 
 
 def references() -> Mapping[tuple[str, str, str], Reference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,6 +55,11 @@ class Chart:
     log: bool
     series: list[Series]
     group: str = ""
+
+    @property
+    def ceiling(self) -> float:
+        """The largest value that is possible in percent."""
+        return 1.0 if self.unit == "percent" else 100.0 if self.title.endswith(", %") else math.inf
 
     @property
     def crowded(self) -> bool:

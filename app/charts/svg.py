@@ -166,8 +166,7 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
         y_ticks = [(10.0**power, float(power)) for power in range(math.ceil(low), math.floor(high) + 1)]
         place = np.log10
     else:
-        margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
-        low, high = low - margin, high + margin
+        low, high = _padded(low, high, chart.ceiling)
         y_ticks = [(value, value) for value in ticks(low, high, 5)]
         place = np.asarray
     lines = [_line(css, x, y, faint, (x_low, x_high), (low, high), place, log) for css, x, y, faint in drawn]
@@ -179,6 +178,15 @@ def draw(chart: Chart, points: dict[str, Points], controls: Controls, marks: Seq
         last,
         [_area(area, (x_low, x_high), (low, high), place, log) for area in areas],
         _chart_marks(marks, next(iter(points.values())), controls.x, (x_low, x_high)),
+    )
+
+
+def _padded(low: float, high: float, ceiling: float) -> tuple[float, float]:
+    """Return a y range with a margin of 5%, but neither below zero nor above ``ceiling`` if no value is."""
+    margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+    return (
+        max(0.0, low - margin) if low >= 0 else low - margin,
+        min(ceiling, high + margin) if high <= ceiling else high + margin,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -23,6 +25,9 @@ api = APIRouter(tags=["compare"])
 pages = APIRouter()
 
 COMPARED = 32
+
+Entries = Mapping[tuple[str, str, str], LeaderboardEntry]
+"""Results by family, size and dataset."""
 
 
 class LeaderOut(BaseModel):
@@ -93,14 +98,15 @@ def get_leaderboard(parts: PartsDep, catalog: CatalogDep) -> LeaderboardOut:
 class LeaderCell:
     """A result, or the address of the launch form if there is none. ``best``: the best of its column.
 
-    ``reference``: what the Runyard project measured.
+    ``note``: how the result was trained, or what the form launches. ``reference``: what the Runyard project measured.
     """
 
     text: str
     n: int
-    title: str
+    note: str
     href: str
     best: bool = False
+    configurations: int = 1
     reference: Reference | None = None
 
 
@@ -123,7 +129,7 @@ async def leaderboard(
     sort: Annotated[str, Query(max_length=60)] = "",
     dataset: Annotated[str, Query(max_length=60)] = "",
 ) -> HTMLResponse:
-    """Render the leaderboard, sorted by a column if the address names one."""
+    """Render the leaderboard, sorted by the column that the address names, else by the dataset with most results."""
     sort = sort or (f"-{dataset}" if dataset in DATASETS else "")
     return await run_in_threadpool(_page, request, parts, catalog, sort)
 
@@ -131,6 +137,13 @@ async def leaderboard(
 def _page(request: Request, parts: Parts, catalog: Catalog, sort: str) -> HTMLResponse:
     with reading(parts.engine) as connection:
         entries = read_leaderboard(connection)
+    columns = [
+        Column("architecture", "architecture"),
+        Column("params", "parameters", "n wide-only"),
+        *(Column(name, name, "n", "-") for name in DATASETS),
+    ]
+    if sort.removeprefix("-") not in {column.key for column in columns}:
+        sort = f"-{_most_results(entries)}"
     in_catalog = [(family.name, size.name) for family in catalog.families.values() for size in family.sizes]
     variants = in_catalog + sorted({(family, size) for family, size, _ in entries} - set(in_catalog))
     best = {
@@ -138,32 +151,45 @@ def _page(request: Request, parts: Parts, catalog: Catalog, sort: str) -> HTMLRe
         for name in DATASETS
     }
     rows = [_row(catalog, *variant, entries, best, (*variant,) not in in_catalog) for variant in variants]
-    key, descending = sort.lstrip("-"), sort.startswith("-")
-    if key in DATASETS:
-        with_result = [row for row in rows if (row.family, row.size, key) in entries]
-        with_result.sort(key=lambda row: entries[row.family, row.size, key].mean.mean, reverse=descending)
-        rows = with_result + [row for row in rows if (row.family, row.size, key) not in entries]
-    elif key == "params":
-        rows.sort(key=lambda row: row.params or 0, reverse=descending)
-    columns = [Column("params", "parameters", "n"), *(Column(name, name, "n", "-") for name in DATASETS)]
-    missing = sum(not cell.text for row in rows for cell in row.cells)
     values: dict[str, Any] = {
-        "rows": rows,
+        "rows": _sorted(rows, sort, entries),
         "columns": columns,
         "sort": sort,
-        "missing": missing,
+        "missing": sum(not cell.text for row in rows for cell in row.cells),
         "filled": len(entries),
     }
     return parts.templates.page(request, "leaderboard.html", **values)
 
 
+def _most_results(entries: Entries) -> str:
+    """Return the dataset with most results; without any, the one with most references."""
+    own = Counter(dataset for _, _, dataset in entries)
+    measured = Counter(dataset for _, _, dataset in references())
+    return max(DATASETS, key=lambda name: (own[name], measured[name]))
+
+
+def _sorted(rows: list[LeaderRow], sort: str, entries: Entries) -> list[LeaderRow]:
+    """Return the rows by a column; on a dataset, rows with a reference alone come after those with a result."""
+    key, descending = sort.removeprefix("-"), sort.startswith("-")
+    if key == "architecture":
+        return rows[::-1] if descending else rows
+    sign = -1 if descending else 1
+
+    def place(row: LeaderRow) -> tuple[int, float]:
+        if key == "params":
+            return row.params is None, sign * (row.params or 0)
+        cell = row.family, row.size, key
+        if entry := entries.get(cell):
+            return 0, sign * entry.mean.mean
+        if reference := references().get(cell):
+            return 1, sign * reference.mean
+        return 2, 0
+
+    return sorted(rows, key=place)
+
+
 def _row(
-    catalog: Catalog,
-    family: str,
-    size: str,
-    entries: dict[tuple[str, str, str], LeaderboardEntry],
-    best: dict[str, float | None],
-    gone: bool,
+    catalog: Catalog, family: str, size: str, entries: Entries, best: dict[str, float | None], gone: bool
 ) -> LeaderRow:
     family_entry = catalog.families.get(family)
     catalog_size = family_entry.size(size) if family_entry else None
@@ -175,15 +201,14 @@ def _row(
 def _cell(family: str, size: str, dataset: str, entry: LeaderboardEntry | None, best: float | None) -> LeaderCell:
     reference = references().get((family, size, dataset))
     if entry is None:
-        parameters = urlencode({"family": family, "size": size, "dataset": dataset, "seeds": 3})
-        title, href = f"launch {family} {size} on {dataset}", f"/launch?{parameters}"
-        return LeaderCell("", 0, title, href, reference=reference)
+        training = reference.training if reference else {}
+        parameters = urlencode({"family": family, "size": size, "dataset": dataset, **training, "seeds": 3})
+        note = f"{family} {size} on {dataset}" + (f" with recipe {training['recipe']}" if training else "")
+        return LeaderCell("", 0, note, f"/launch?{parameters}", reference=reference)
     mean = entry.mean
     text = f"{100 * mean.mean:.2f}"
     if mean.half is not None:
         text += f" ± {100 * mean.half:.2f}"
-    title = f"recipe {entry.recipe}, {entry.epochs} epochs"
-    if entry.configurations > 1:
-        title += f" (best of {entry.configurations} configurations)"
+    note = f"{entry.recipe}, {entry.epochs} epoch{'s' if entry.epochs != 1 else ''}"
     href = f"/compare?runs={','.join(entry.runs[:COMPARED])}" if mean.n > 1 else f"/runs/{entry.runs[0]}"
-    return LeaderCell(f"{text}%", mean.n, title, href, mean.mean == best, reference)
+    return LeaderCell(f"{text}%", mean.n, note, href, mean.mean == best, entry.configurations, reference)

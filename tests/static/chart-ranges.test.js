@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
+  ceilingOf,
   clippedRange,
   formatZoom,
   fullRange,
@@ -16,20 +17,28 @@ const plotOf = (xs, curves, kinds, scale = { min: null, max: null }) => ({
 });
 
 describe("paddedRange", () => {
-  test("adds 5% on both sides", () => assert.deepEqual(paddedRange(null, 0, 10), [-0.5, 10.5]));
+  test("adds 5% on both sides", () => assert.deepEqual(paddedRange(-1, 9), [-1.5, 9.5]));
   test("of one value has 5% of it, or 0.5 around zero", () => {
-    assert.deepEqual(paddedRange(null, 2, 2), [1.9, 2.1]);
-    assert.deepEqual(paddedRange(null, -2, -2), [-2.1, -1.9]);
-    assert.deepEqual(paddedRange(null, 0, 0), [-0.5, 0.5]);
+    assert.deepEqual(paddedRange(2, 2), [1.9, 2.1]);
+    assert.deepEqual(paddedRange(-2, -2), [-2.1, -1.9]);
+    assert.deepEqual(paddedRange(0, 0), [0, 0.5]);
   });
-  test("without values is 0 to 1", () => assert.deepEqual(paddedRange(null, null, null), [0, 1]));
+  test("stays above zero and below all of something if its values do", () => {
+    const accuracy = ceilingOf({ unit: "percent", title: "val/acc" });
+    assert.deepEqual(paddedRange(0.1, 0.99, accuracy), [0.1 - 0.89 * 0.05, 1]);
+    assert.deepEqual(paddedRange(0, 100, ceilingOf({ unit: "plain", title: "CPU, %" })), [0, 100]);
+    assert.deepEqual(paddedRange(0, 10, ceilingOf({ unit: "plain", title: "disk read, MB/s" })), [0, 10.5]);
+    // A script may log other values by the name of an accuracy.
+    assert.deepEqual(paddedRange(-10, 90, accuracy), [-15, 95]);
+  });
+  test("without values is 0 to 1", () => assert.deepEqual(paddedRange(null, null), [0, 1]));
 });
 
 describe("clippedRange", () => {
   const xs = Array.from({ length: 100 }, (_, i) => i);
   test("ignores the outermost 2% at each end", () => {
     // 0 to 99 without 0, 1, 98 and 99: 2 to 97, and 5% of 95 on both sides.
-    assert.deepEqual(clippedRange(plotOf(xs, [xs], ["plain"]), 0, 99), [2 - 4.75, 97 + 4.75]);
+    assert.deepEqual(clippedRange(plotOf(xs, [xs], ["plain"]), 0, 99), [0, 97 + 4.75]);
   });
   test("a spike does not count", () => {
     const values = xs.map((x) => (x === 50 ? 1e9 : 1));
@@ -37,7 +46,7 @@ describe("clippedRange", () => {
   });
   test("fewer than 20 visible values keep their full range", () => {
     const plot = plotOf(xs, [xs], ["plain"], { min: 0, max: 18 });
-    assert.deepEqual(clippedRange(plot, 0, 18), [-0.9, 18.9]);
+    assert.deepEqual(clippedRange(plot, 0, 18), [0, 18.9]);
     assert.deepEqual(clippedRange(plotOf([], [[]], ["plain"]), null, null), [0, 1]);
   });
   test("only visible values count", () => {

@@ -100,7 +100,7 @@ COLUMNS = [
     RowColumn("speed", "images/s", "n measured", "-", lambda row: row.measured.samples_per_second.value),
     RowColumn("peak", "peak memory, MB", "n measured", value=lambda row: row.measured.peak_memory_mb.value),
     RowColumn("test_acc", "best test accuracy", "n measured", "-", lambda row: row.measured.test_acc.value),
-    RowColumn("reference", "reference", "n reference", "-", lambda row: row.reference.mean if row.reference else None),
+    RowColumn("reference", "reference", "n references", "-", lambda row: row.reference.mean if row.reference else None),
 ]
 
 

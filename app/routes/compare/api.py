@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.analysis.groups import Standing, group_runs, grouping_fields
+from app.analysis.groups import Group, Standing, group_runs, grouping_fields, with_distinct_names
 from app.contract.errors import Invalid, NotFound
 from app.contract.spec import FieldError
 from app.routes.compare.figures import METRICS, deciding_metric, standings_by_metric
@@ -58,7 +58,8 @@ class GroupOut(BaseModel):
 
 
 class ComparisonOut(BaseModel):
-    """Groups in the order of their first runs. ``sentence``: whether the best is significantly better than the next."""
+    """Groups in the order of their first runs. ``sentence``: whether the best is significantly better than the next,
+    and in which settings the two differ, if in several."""
 
     by: list[str]
     groups: list[GroupOut]
@@ -87,13 +88,15 @@ def compare_runs(
     missing = sorted(set(requested) - {row.run.id for row in rows})
     if missing:
         raise NotFound(f"no run '{missing[0][:40]}'")
-    summaries = [summarize_run(row) for row in rows]
+    summaries = with_distinct_names([summarize_run(row) for row in rows])
     try:
         fields = grouping_fields(by, summaries)
     except ValueError as error:
         raise Invalid(str(error), [FieldError("by", str(error))]) from error
-    # Each run on its own: groups of one.
-    groups = group_runs(summaries, fields if fields is not None else ("seed",)) if summaries else []
+    if fields is None:
+        groups = [Group(f"g{i + 1}", summary.name, [summary]) for i, summary in enumerate(summaries)]
+    else:
+        groups = group_runs(summaries, fields) if summaries else []
     by_metric = standings_by_metric(groups)
     # As on the page: with one run each, the images that they were tested on say how much may be chance.
     verdict = run_verdict(summaries) if fields is None or len(groups) == len(summaries) else None
@@ -114,7 +117,7 @@ def compare_runs(
             )
             for i, group in enumerate(groups)
         ],
-        sentence=verdict.sentence if verdict else None,
+        sentence=verdict.text if verdict else None,
         behind=verdict.behind if verdict else None,
     )
 

@@ -18,6 +18,7 @@ from app.analysis.groups import (
     grouping_fields,
     mean_curve,
     settings_varying_within,
+    short_titles,
     with_distinct_names,
 )
 from app.charts.chart_specs import Chart, Compared, charts_of_comparison
@@ -214,9 +215,10 @@ def read_charts(
     if comparison.groups is not None:
         compared, points = _mean_curves(connection, comparison, smoothing)
     else:
+        titles = short_titles([summary.name for summary in comparison.summaries])
         compared = [
-            Compared(row.run.id, summary.name, summary.number, _curves(row), f"/runs/{row.run.id}")
-            for row, summary in zip(comparison.rows, comparison.summaries, strict=True)
+            Compared(row.run.id, title, row.run.number, _curves(row), f"/runs/{row.run.id}")
+            for row, title in zip(comparison.rows, titles, strict=True)
         ]
         count = sum(len(each.curves) for each in compared)
         most = max(FEWEST_POINTS, min(CURVE_POINTS, ALL_POINTS // max(1, count)))
@@ -258,20 +260,21 @@ def _mean_curves(
     points_by_curve = _read_points(connection, comparison.rows, 0)
     curves = {row.run.id: _curves(row) for row in comparison.rows}
     compared, points = [], {}
-    for group in comparison.groups or []:
+    groups = comparison.groups or []
+    for group, title in zip(groups, short_titles([group.title for group in groups]), strict=True):
         ids = [summary.run.id for summary in group.samples]
-        titles = list(dict.fromkeys(title for run_id in ids for title in curves[run_id]))
-        own_titles = {}
-        for title in titles:
+        charts = list(dict.fromkeys(chart for run_id in ids for chart in curves[run_id]))
+        own_charts = {}
+        for chart in charts:
             members = [
                 points_by_curve[key]
                 for run_id in ids
-                if (name := curves[run_id].get(title)) and (key := f"{run_id}:{name}") in points_by_curve
+                if (name := curves[run_id].get(chart)) and (key := f"{run_id}:{name}") in points_by_curve
             ]
-            mean = mean_curve(members, smoothing if is_noisy(title) else None, is_share(title)) if members else None
+            mean = mean_curve(members, smoothing if is_noisy(chart) else None, is_share(chart)) if members else None
             if mean is not None:
-                own_titles[title] = title
-                points[f"{group.key}:{title}"] = mean
-        label = group.title if len(ids) == 1 else f"{group.title} (mean of {len(ids)})"
-        compared.append(Compared(group.key, label, group.number, own_titles))
+                own_charts[chart] = chart
+                points[f"{group.key}:{chart}"] = mean
+        label = title if len(ids) == 1 else f"{title} (mean of {len(ids)})"
+        compared.append(Compared(group.key, label, group.number, own_charts))
     return compared, points

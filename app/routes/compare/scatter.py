@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.analysis.groups import Group
+from app.analysis.groups import Group, short_titles
 from app.analysis.statistics import mean_of
 from app.charts.svg import SIZE, Tick, ticks
 from app.routes.compare.flops import FLOPS
@@ -104,12 +104,12 @@ def scatter(
             low=None if point.half is None else y_position(max(0.0, point.accuracy - point.half)),
             high=None if point.half is None else y_position(min(1.0, point.accuracy + point.half)),
             css=point.css,
-            title=point.title,
+            title=short,
             text=f"{point.title}: {metric} {100 * point.accuracy:.2f}%, {title} {format_cost(point.cost)}",
             href=point.href,
             best=i in front,
         )
-        for i, point in enumerate(points)
+        for i, (point, short) in enumerate(zip(points, short_titles([point.title for point in points]), strict=True))
     ]
     return Scatter(
         cost=cost,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.analysis.groups import Standing
+from app.analysis.groups import Standing, differing_settings
 from app.analysis.statistics import smallest_permutation_p
 from app.contract.datasets import DATASETS
 from app.web.formatting import upper_first
@@ -15,19 +15,28 @@ from app.web.run_summary import RunSummary
 # Seeds to add where a variant has only one, and the most that a button offers to launch.
 FIRST_SEEDS = 2
 MOST_SEEDS = 50
+# A caution names up to this many differing settings; of more, one fewer.
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A sentence about the two best runs or groups, and in ``behind`` the evidence for it.
 
-    ``more``: seeds to add to each of ``variants`` (comma-separated run IDs) for a clearer result.
+    ``more``: seeds to add to each of ``variants`` (comma-separated run IDs) for a clearer result. ``caution``: in which
+    settings the two differ, if in several, so that no single one of them explains the result.
     """
 
     sentence: str
     behind: str
     more: int = 0
     variants: tuple[str, ...] = ()
+    caution: str = ""
+
+    @property
+    def text(self) -> str:
+        """The sentence with the caution."""
+        return f"{self.sentence} {self.caution}".rstrip()
 
 
 def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
@@ -60,7 +69,7 @@ def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
             if first.seconds and second.seconds and not first.run.parent_step and not second.run.parent_step
             else "."
         )
-    return Verdict(sentence, behind)
+    return Verdict(sentence, behind, caution=_caution([first], [second]))
 
 
 def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
@@ -86,10 +95,11 @@ def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
     titles, gap = (first.group.title, second.group.title), to_best.gap
     points = f"{100 * gap.difference:.2f}"
     seeds = _seeds(len(first.values), len(second.values))
+    caution = _caution(first.group.runs, second.group.runs)
     if gap.half is None:
         sentence = f"{titles[0]} leads {titles[1]} by {points} pp in {metric}."
         behind = f"{upper_first(seeds)}. Run more seeds of both to see whether the difference holds."
-        return Verdict(sentence, behind, FIRST_SEEDS, _run_ids(first, second))
+        return Verdict(sentence, behind, FIRST_SEEDS, _run_ids(first, second), caution)
     interval = f"{points} ± {100 * gap.half:.2f} pp"
     p = to_best.p if to_best.p is not None else 1.0
     if gap.certain and p < 0.05:
@@ -114,8 +124,16 @@ def group_verdict(standings: Sequence[Standing], metric: str) -> Verdict | None:
         chance.insert(1, f"{_p(p)} corrected for {len(known) - 1} comparisons (Holm)")
     behind = f"{'; '.join(chance)}. Intervals: 95% CI."
     if more is None or not 0 < more <= MOST_SEEDS:
-        return Verdict(sentence, behind)
-    return Verdict(sentence, behind, more, _run_ids(first, second))
+        return Verdict(sentence, behind, caution=caution)
+    return Verdict(sentence, behind, more, _run_ids(first, second), caution)
+
+
+def _caution(first: Sequence[RunSummary], second: Sequence[RunSummary]) -> str:
+    names = [name.replace("_", " ") for name in differing_settings(first, second)]
+    if len(names) < 2:
+        return ""
+    named = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
+    return f"The two differ in {len(names)} settings: {', '.join(named[:-1])} and {named[-1]}."
 
 
 def _run_ids(*standings: Standing) -> tuple[str, ...]:

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.analysis.curves import Points, smoothed
-from app.analysis.groups import BUCKETS, group_runs, grouping_fields, mean_curve, settings_varying_within, standings
+from app.analysis.groups import (
+    BUCKETS,
+    differing_settings,
+    group_runs,
+    grouping_fields,
+    mean_curve,
+    settings_varying_within,
+    short_titles,
+    standings,
+    with_distinct_names,
+)
 from app.analysis.statistics import mean_of
 from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.store.database import reading
@@ -42,6 +52,56 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group_and_are_named_by_wha
     assert groups[1].title.endswith("lr 0.5")
     assert groups[2].title.startswith("vit tiny")
     assert [group.number for group in groups] == [1, 3, 4]
+
+
+FOUR: dict[str, Any] = {"epochs": 3, "cutmix": 1.0, "erasing": 0.25, "ema_decay": 0.99}
+
+
+def test_a_title_names_all_differing_settings_if_they_are_few(runs: Runs) -> None:
+    found = shown(runs, {"label_smoothing": 0.1, "mixup": 0.2, "seed": 1}, {"seed": 2})
+    assert [each.suffix for each in with_distinct_names(found)] == [
+        "label smoothing 0.1 · mixup 0.2",
+        "label smoothing 0 · mixup 0",
+    ]
+    groups = group_runs(found, grouping_fields("variant", found) or ())
+    assert groups[0].title == "simple_mlp base · label smoothing 0.1 · mixup 0.2"
+    assert differing_settings(found[:1], found[1:]) == ["label_smoothing", "mixup"]
+
+
+def test_a_title_names_the_most_telling_of_many_differing_settings_and_counts_the_others(runs: Runs) -> None:
+    found = shown(runs, FOUR, {"epochs": 2})
+    assert [each.suffix for each in with_distinct_names(found)] == [
+        "epochs 3 · erasing 0.25 + 2 more",
+        "epochs 2 · erasing 0 + 2 more",
+    ]
+    # A third run differs from the second by its learning rate alone, which has to be named as well.
+    found = shown(runs, FOUR, {"epochs": 2}, {"epochs": 2, "lr": 0.5}, {"epochs": 2, "lr": 0.5, "seed": 7})
+    assert [each.suffix for each in with_distinct_names(found)][1:] == [
+        "epochs 2 · lr 0.001 + 3 more",
+        "epochs 2 · lr 0.5 + 3 more · seed 1",
+        "epochs 2 · lr 0.5 + 3 more · seed 7",
+    ]
+
+
+def test_settings_that_vary_within_a_group_do_not_tell_it_from_another(runs: Runs) -> None:
+    found = shown(runs, {"lr": 0.1, "mixup": 0.2}, {"lr": 0.3, "mixup": 0.2}, {"lr": 0.1, "epochs": 3})
+    assert differing_settings(found[:2], found[2:]) == ["epochs", "mixup"]
+
+
+@pytest.mark.parametrize(
+    ("titles", "short"),
+    [
+        (["#1 vit tiny · digits · lr 0.1", "#2 vit tiny · digits · lr 0.2"], ["#1 lr 0.1", "#2 lr 0.2"]),
+        (["vit tiny · lr 0.1 · mixup 0", "vit tiny · lr 0.1 · mixup 1"], ["mixup 0", "mixup 1"]),
+        (["vit tiny · digits", "simple_cnn tiny · digits"], ["vit tiny · digits", "simple_cnn tiny · digits"]),
+        (["#1 vit tiny · digits", "#2 vit tiny · digits"], ["#1 vit tiny · digits", "#2 vit tiny · digits"]),
+        (["#1 vit tiny", "#2 vit tiny · lr 0.1"], ["#1 vit tiny", "#2 vit tiny · lr 0.1"]),
+        (["vit tiny · digits"], ["vit tiny · digits"]),
+        ([], []),
+    ],
+)
+def test_a_legend_leaves_out_what_all_titles_share_first(titles: list[str], short: list[str]) -> None:
+    assert short_titles(titles) == short
 
 
 def test_nothing_is_grouped_unasked_where_no_variant_has_several_seeds(runs: Runs) -> None:

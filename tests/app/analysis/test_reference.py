@@ -51,6 +51,14 @@ def test_the_recipe_with_the_highest_lower_bound_is_the_reference(written: Any) 
     )
 
 
+def test_the_same_training_is_launched_by_the_recipe_and_by_epochs_that_are_not_its_own(written: Any) -> None:
+    written([ROW, ROW | {"dataset": "mnist", "recipe": "fast", "epochs": 3}, ROW | {"size": "tiny", "recipe": "old"}])
+    found = references()
+    assert found["simple_mlp", "base", "digits"].training == {"recipe": "default"}
+    assert found["simple_mlp", "base", "mnist"].training == {"recipe": "fast", "epochs": 3}
+    assert found["simple_mlp", "tiny", "digits"].training == {}
+
+
 def test_a_single_run_has_no_interval_and_other_images_are_named(written: Any) -> None:
     written([ROW | {"seeds": 1, "half": None, "data": "images stored as JPEG"}])
     (found,) = references().values()

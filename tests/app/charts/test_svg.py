@@ -227,3 +227,24 @@ def test_a_crowded_chart_shows_smoothed_curves_alone_and_few_points_of_each() ->
     assert [(lines, faint) for lines, faint, _ in found] == [(24, {True, False}), (13, {False}), (50, {False})]
     assert [most for *_, most in found] == sorted((most for *_, most in found), reverse=True)
     assert 50 * found[-1][2] <= 6000
+
+
+@pytest.mark.parametrize(
+    ("title", "unit", "values", "top", "bottom"),
+    [
+        ("disk read, MB/s", "plain", [0.0, 0.0], "0.5", "0"),
+        ("disk read, MB/s", "plain", [0.1, 10.0], None, "0"),
+        ("CPU, %", "plain", [1.0, 100.0], "100", "0"),
+        ("CPU, %", "plain", [50.0, 98.0], "100", None),
+        ("val/acc", "percent", [0.2, 1.0], "100%", None),
+        ("val/acc", "percent", [0.0, 3.0], None, "0%"),
+        ("reward", "plain", [-10.0, 100.0], None, None),
+    ],
+)
+def test_an_axis_goes_neither_below_zero_nor_beyond_all_of_something_if_its_values_do_not(
+    title: str, unit: str, values: list[float], top: str | None, bottom: str | None
+) -> None:
+    chart = Chart("a", title, unit, False, [Series("a", "a", "c1 d0", False)])
+    found = draw(chart, {"a": Points(curve(values), 1.0)}, Controls("step", 0.0, False)).y_ticks
+    labels = {float(tick.at.removesuffix("%")): tick.label for tick in found}
+    assert (labels.get(0.0), labels.get(100.0)) == (top, bottom)

@@ -18,7 +18,7 @@ def cell(page: Any, family: str, size: str, place: int) -> str:
     """The text of a cell, counted from the parameters column."""
     row = page.html[page.html.index(f'{family} <span class="soft">{size}</span>') :]
     found = re.findall(r"<td.*?</td>", row, re.S)[place]
-    return re.sub(r"<[^>]+>|\s+", " ", found).strip()
+    return " ".join(re.sub(r"<[^>]+>", " ", found).split())
 
 
 def test_a_cell_is_the_mean_over_the_seeds_of_the_best_configuration(client: Any, look: Any, trained: Any) -> None:
@@ -32,15 +32,16 @@ def test_a_cell_is_the_mean_over_the_seeds_of_the_best_configuration(client: Any
     page = look(client.get("/leaderboard"))
     assert re.match(r"90\.00 ± 2\.48% +best +n = 3", cell(page, "simple_mlp", "base", 1))
     assert f'href="/compare?runs={",".join(sorted(good))}"' in page.html or all(run in page.html for run in good)
-    assert "recipe default, 2 epochs (best of 3 configurations)" in page.html
+    assert "n = 3 · default, 2 epochs best of 3 configurations" in cell(page, "simple_mlp", "base", 1)
     assert cell(page, "simple_mlp", "base", 0) == "235,146"
 
 
+@pytest.mark.usefixtures("measured")
 def test_an_empty_cell_leads_to_the_form_that_fills_it(client: Any, look: Any) -> None:
     page = look(client.get("/leaderboard"))
     href = "/launch?family=vit&size=tiny&dataset=mnist&seeds=3"
-    link = page.one("a", href=href)
-    assert link["title"] == "launch vit tiny on mnist"
+    assert page.one("a", href=href)
+    assert cell(page, "vit", "tiny", 2).startswith("launch vit tiny on mnist")
     form = look(client.get(href))
     assert form.one("input", name="seeds")["value"] == "3"
     assert "0 cells have results" in page.html
@@ -59,6 +60,42 @@ def test_the_table_is_sorted_by_a_dataset_and_keeps_what_is_not_in_the_catalog(
     assert [each["aria-sort"] for each in page.all("th") if each.get("aria-sort") == "descending"] == ["descending"]
     assert re.findall(r'<th scope="row">(\w+) ', look(client.get("/leaderboard?sort=digits")).html)[0] == "vit"
     assert client.get("/leaderboard?sort=nothing").status_code == 200
+
+
+def names(page: Any) -> list[str]:
+    return [
+        f"{family} {size}" for family, size in re.findall(r'<th scope="row">(\w+) <span class="soft">(\w+)', page.html)
+    ]
+
+
+def test_the_board_ranks_on_the_dataset_with_most_results_and_other_headings_sort_it(
+    client: Any, look: Any, trained: Any, catalog: Any
+) -> None:
+    trained(family="vit", size="tiny", dataset="mnist", level=0.7)
+    trained(family="simple_cnn", size="tiny", dataset="mnist", level=0.9)
+    trained(family="simple_mlp", size="tiny", dataset="digits", level=0.95)
+    page = look(client.get("/leaderboard"))
+    assert names(page)[:2] == ["simple_cnn tiny", "vit tiny"]
+    assert page.one("th", aria_sort="descending")
+    assert page.one("a", href="/leaderboard?sort=mnist")
+    assert page.one("a", href="/leaderboard?sort=-digits")
+    assert names(look(client.get("/leaderboard?sort=-digits")))[0] == "simple_mlp tiny"
+    in_catalog = [f"{family.name} {size.name}" for family in catalog.families.values() for size in family.sizes]
+    assert names(look(client.get("/leaderboard?sort=architecture"))) == in_catalog
+    largest = max(
+        (size.params["mnist"], f"{family.name} {size.name}")
+        for family in catalog.families.values()
+        for size in family.sizes
+    )[1]
+    assert names(look(client.get("/leaderboard?sort=-params")))[0] == largest
+
+
+@pytest.mark.usefixtures("measured")
+def test_rows_with_a_reference_alone_follow_those_with_a_result(client: Any, look: Any, trained: Any) -> None:
+    assert names(look(client.get("/leaderboard")))[0] == "simple_mlp base"
+    trained(family="vit", size="tiny", level=0.5)
+    for sort in ("", "?sort=digits"):
+        assert names(look(client.get(f"/leaderboard{sort}")))[:2] == ["vit tiny", "simple_mlp base"]
 
 
 def test_the_board_is_reached_from_the_comparison_and_the_architectures(client: Any, look: Any) -> None:
@@ -104,11 +141,14 @@ def test_what_the_project_measured_stands_apart_from_the_users_own_results(
     page = look(client.get("/leaderboard"))
     assert re.match(r"launch .*reference 98\.16 ± 0\.05%", cell(page, "simple_mlp", "base", 1))
     assert "0 cells have results" in page.html
+    assert "98.16 ± 0.05% fast, 5 epochs, 3 seeds" in cell(page, "simple_mlp", "base", 1)
     assert "recipe fast, 5 epochs, 3 seeds; 7.2 s per run on 2 cores" in page.html
+    # What has no result is launched as the reference was.
+    assert page.one("a", href="/launch?family=simple_mlp&size=base&dataset=digits&recipe=fast&seeds=3")
     assert "reference" not in cell(page, "simple_mlp", "tiny", 1)
     trained(level=0.5)
     own = cell(look(client.get("/leaderboard")), "simple_mlp", "base", 1)
-    assert re.match(r"49\.00% +best +n = 1 +reference 98\.16 ± 0\.05%", own)
+    assert re.match(r"49\.00% +best +n = 1 · default, 2 epochs +reference 98\.16 ± 0\.05%", own)
     answer = client.get("/api/v1/leaderboard").json()
     assert [(each["family"], each["mean"]) for each in answer["references"]] == [("simple_mlp", 0.9816)]
     assert [each["mean"] for each in answer["leaders"]] == [0.49]
@@ -119,4 +159,7 @@ def test_the_catalog_has_a_column_of_what_the_project_measured(client: Any, look
     page = look(client.get("/architectures?view=table&sort=-reference"))
     first = page.html[page.html.index("<tbody>") :]
     assert first.index("98.16 ± 0.05%") < first.index("</tr>")
+    assert first.index("fast, 5 epochs, 3 seeds") < first.index("</tr>")
+    assert page.one("a", href="/launch?family=simple_mlp&size=base&dataset=digits&recipe=fast")
+    assert page.one("a", href="/launch?family=simple_mlp&size=tiny&dataset=digits")
     assert "98.16" not in look(client.get("/architectures?view=table&dataset=mnist")).html

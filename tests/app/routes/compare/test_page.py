@@ -46,6 +46,28 @@ def test_the_verdict_says_which_is_ahead_and_how_sure_that_is(client: Any, look:
     assert "do not differ" in client.get(f"/api/v1/compare?runs={two},{three}&by=none").json()["sentence"]
 
 
+def test_the_verdict_says_in_how_many_settings_the_two_differ(client: Any, look: Any, trained: Any) -> None:
+    one = trained(level=0.5, epochs=3, cutmix=1.0, erasing=0.25, ema_decay=0.99)
+    two = trained(level=0.9)
+    differing = "The two differ in 4 settings: epochs, erasing, cutmix and ema decay"
+    page = look(client.get(f"/compare?runs={one},{two}"))
+    assert f'<a href="#differences"><u>{differing}</u></a>.' in page.html
+    assert "epochs 2 · erasing 0 + 2 more leads #1" in page.html
+    assert f"{differing}." in client.get(f"/compare/report?runs={one},{two}").text
+    # The API, and so the terminal, says the same, of groups too.
+    assert client.get(f"/api/v1/compare?runs={one},{two}").json()["sentence"].endswith(f"{differing}.")
+    more = trained(level=0.91, seed=2)
+    assert f"{differing}." in client.get(f"/api/v1/compare?runs={one},{two},{more}").json()["sentence"]
+    # Even with the same seed, runs that are not to be grouped stay apart, and are named as on the page.
+    groups = client.get(f"/api/v1/compare?runs={one},{two}&by=none").json()["groups"]
+    assert [group["title"] for group in groups] == [
+        "#1 simple_mlp base · digits · epochs 3 · erasing 0.25 + 2 more",
+        "#2 simple_mlp base · digits · epochs 2 · erasing 0 + 2 more",
+    ]
+    # A single setting is in the names already.
+    assert "The two differ" not in look(client.get(f"/compare?runs={two},{trained(level=0.8, lr=0.3)}")).html
+
+
 def test_runs_with_the_same_title_are_named_by_their_differing_settings(client: Any, look: Any, trained: Any) -> None:
     said: list[dict[str, Any]] = [{"lr": 0.1, "seed": 1}, {"lr": 0.1, "seed": 2}, {"lr": 0.3, "seed": 1}]
     ids = [trained(**each) for each in (*said, {"name": "another", "epochs": 7})]
