@@ -24,8 +24,9 @@ logger = logging.getLogger("runyard.reference")
 class Reference(BaseModel):
     """Mean test accuracy (0 to 1) of a recipe over ``seeds`` runs, ± ``half``: half the width of its 95% interval.
 
-    ``seconds``: median training time of a run; None if the machine did other work as well. ``machine``: what it was
-    measured on. ``data``: how the images were stored, if not in the official files.
+    ``seconds``: median training time of a run; ``estimated`` from one epoch if the runs themselves were made beside
+    other work; None if neither was measured. ``machine``: what it was measured on. ``data``: how the images were
+    stored, if not in the official files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +43,7 @@ class Reference(BaseModel):
     machine: str
     date: str
     data: str = ""
+    estimated: bool = False
 
     @property
     def text(self) -> str:
@@ -59,7 +61,8 @@ class Reference(BaseModel):
     def about(self) -> str:
         """How it was measured, in one sentence."""
         data = f", {self.data}" if self.data else ""
-        time = "" if self.seconds is None else f"; {format_duration(self.seconds)} per run"
+        of = "; about {} per run, from the time of one epoch," if self.estimated else "; {} per run"
+        time = "" if self.seconds is None else of.format(format_duration(self.seconds))
         return f"Measured by the Runyard project on {self.date}: recipe {self.brief}{data}{time} on {self.machine}"
 
     @property
@@ -87,7 +90,8 @@ def _read(file: Path) -> Mapping[tuple[str, str, str], Reference]:
         logger.warning("cannot read the reference results in %s: %s", file, error)
         return {}
     best: dict[tuple[str, str, str], Reference] = {}
-    for each in sorted(found, key=lambda each: each.mean - (each.half or 0)):
+    # What too few runs were made of to have an interval is shown only where there is nothing else.
+    for each in sorted(found, key=lambda each: (each.half is not None, each.mean - (each.half or 0))):
         best[each.family, each.size, each.dataset] = each
     return best
 

@@ -53,7 +53,7 @@ def draw(data: Data, config: RunConfig) -> bytes:
     normalized = (moved / 255 - mean) / std
     mixed = _mix(normalized, config, generator)
     augmented = ((mixed * std + mean) * 255).round().clamp(0, 255).byte()
-    return _png(list(zip(images.split(COLUMNS), augmented.split(COLUMNS), strict=True)))
+    return _png(list(zip(torch.split(images, COLUMNS), torch.split(augmented, COLUMNS), strict=True)))
 
 
 def _mix(images: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
@@ -62,7 +62,9 @@ def _mix(images: Tensor, config: RunConfig, generator: torch.Generator) -> Tenso
         return Mixing(config.mixup, config.cutmix, config.erasing)(images, generator).images
     kinds = (Mixing(mixup=config.mixup, erasing=config.erasing), Mixing(cutmix=config.cutmix, erasing=config.erasing))
     # A small dataset has a single row.
-    return torch.cat([mix(row, generator).images for mix, row in zip(kinds, images.split(COLUMNS), strict=False)])
+    return torch.cat(
+        [mix(row, generator).images for mix, row in zip(kinds, torch.split(images, COLUMNS), strict=False)]
+    )
 
 
 def _png(pairs: list[tuple[Tensor, Tensor]]) -> bytes:

@@ -51,6 +51,23 @@ def test_the_recipe_with_the_highest_lower_bound_is_the_reference(written: Any) 
     )
 
 
+def test_a_lucky_run_without_an_interval_gives_way_to_a_mean_with_one(written: Any) -> None:
+    lucky = ROW | {"recipe": "quick", "seeds": 1, "mean": 0.999, "half": None}
+    written([lucky, ROW, lucky | {"size": "tiny"}])
+    assert references()["simple_mlp", "base", "digits"].recipe == ROW["recipe"]
+    assert references()["simple_mlp", "tiny", "digits"].recipe == "quick"
+
+
+def test_a_time_from_one_epoch_says_so(written: Any) -> None:
+    written([ROW | {"seconds": 95.0, "estimated": True}, ROW | {"size": "tiny", "seconds": None}])
+    found = references()
+    assert (
+        "; about 1 min 35 s per run, from the time of one epoch, on 2 cores"
+        in found["simple_mlp", "base", "digits"].about
+    )
+    assert "per run" not in found["simple_mlp", "tiny", "digits"].about
+
+
 def test_the_same_training_is_launched_by_the_recipe_and_by_epochs_that_are_not_its_own(written: Any) -> None:
     written([ROW, ROW | {"dataset": "mnist", "recipe": "fast", "epochs": 3}, ROW | {"size": "tiny", "recipe": "old"}])
     found = references()

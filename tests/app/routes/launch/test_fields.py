@@ -86,7 +86,7 @@ def test_a_preset_is_let_go_of_with_its_family(catalog: Catalog) -> None:
 
 def test_what_is_folded_away_says_what_is_set_in_it(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=vit&dataset=cifar10&recipe=cifar&rotation=10"))
-    assert "random crop 4 · flip · rotation 10 · normalization dataset</span>" in page.html
+    assert "random crop 4 · flip · rotation 10 · test-time flip · normalization dataset</span>" in page.html
     assert '<span class="mark">1 changed</span>' in page.html
     # What does not matter with the schedule that is chosen is not said.
     assert "plateau" not in page.words["state-optimization"]
