@@ -134,7 +134,7 @@ def test_with_other_epochs_a_schedule_is_that_of_the_new_number_from_there_on(da
 
 
 def test_what_a_plateau_has_received_outlives_other_epochs(data_dir: Path) -> None:
-    config = CONFIG.model_copy(update={"schedule": "plateau", "plateau_patience": 0, "lr": 0.05, "epochs": 6})
+    config = CONFIG.model_copy(update={"schedule": "plateau", "plateau_patience": 0, "lr": 0.3, "epochs": 6})
     plain = fit_run(config, data_dir)
     longer = fit_run(config, data_dir, fence=2, changes=[Change(id=1, kind="epochs", value=7, step=3 * PER_EPOCH + 1)])
     common = rates(plain).keys() & rates(longer).keys()
