@@ -35,9 +35,8 @@ class Results:
         return [run for key, run in own.items() if digests and key.endswith(digests[-1])]
 
     def lacks_time(self, variant: Variant) -> bool:
-        """Whether a variant has results, none of which was timed, and no time of an epoch."""
-        runs = self.of(variant)
-        return bool(runs) and variant.title not in self.epoch_seconds and all(run["seconds"] is None for run in runs)
+        """Whether a variant has neither a timed run nor the time of an epoch."""
+        return variant.title not in self.epoch_seconds and all(run["seconds"] is None for run in self.of(variant))
 
     def save(self) -> None:
         """Write the results with the mean accuracy of every variant, which pages show as references.

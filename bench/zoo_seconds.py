@@ -17,7 +17,7 @@ from bench.zoo_variants import Variant, chosen
 
 
 def main() -> None:
-    """Measure every variant that has results without a time."""
+    """Measure every variant without a timed run, also those that are still to be trained."""
     source = Settings().datasets
     storage = {"digits": ""} | available(source)
     results = Results.kept()

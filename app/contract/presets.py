@@ -17,7 +17,7 @@ _ROWS = """
     mnist_cnn_68k              simple_cnn       small       mnist    default
     mnist_cnn_421k             simple_cnn       base        mnist    default
     speedrun_mnist_99          simple_cnn       small       mnist    speedrun
-    speedrun_mnist_994         simple_cnn       base        mnist    speedrun      crop_padding=1
+    speedrun_mnist_994         simple_cnn       base        mnist    speedrun      epochs=5 crop_padding=1
     multihead_cnn_mnist        simple_cnn       base        mnist    default       targets=digit,thickness,smoothness
     cifar10_cnn_64k            simple_cnn       large       cifar10  cifar
     cifar100_cnn_64k           simple_cnn       large       cifar100 cifar_sgd
