@@ -90,9 +90,10 @@ def verdict(figure: float, target: str, slack: float = SLACK) -> str:
     return f"no: {figure / limit:.2f} × the target" if limit else f"no: {figure:.3g}"
 
 
-def save(name: str, rows: list[Row], **more: Any) -> None:
-    """Print rows as a table, and save them with machine, versions and date in ``bench/results``."""
-    print_rows(rows)
+def save(name: str, rows: list[Row], show: bool = True, **more: Any) -> None:
+    """Save rows with machine, versions and date in ``bench/results``, and ``show`` them as a table."""
+    if show:
+        print_rows(rows)
     RESULTS.mkdir(exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
     result = {"bench": name, "date": date, "machine": machine(), **more, "rows": rows}

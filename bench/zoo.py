@@ -64,6 +64,7 @@ def main() -> None:
                 results.save()
         finally:
             pool.shutdown(cancel_futures=True)
+    results.save(show=True)
 
 
 def _key(variant: Variant, config: RunConfig, seed: int) -> str:

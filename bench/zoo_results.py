@@ -38,8 +38,8 @@ class Results:
         """Whether a variant has neither a timed run nor the time of an epoch."""
         return variant.title not in self.epoch_seconds and all(run["seconds"] is None for run in self.of(variant))
 
-    def save(self) -> None:
-        """Write the results with the mean accuracy of every variant, which pages show as references.
+    def save(self, show: bool = False) -> None:
+        """Write the results with the mean accuracy of every variant, which pages show as references; print them, too.
 
         Their ``seconds`` are the median of timed runs, else ``estimated`` from the time of an epoch, else None.
         """
@@ -78,4 +78,4 @@ class Results:
                     "estimated": not seconds and estimate is not None,
                 }
             )
-        save("zoo", rows, references=references, runs=self.runs, epoch_seconds=self.epoch_seconds)
+        save("zoo", rows, show, references=references, runs=self.runs, epoch_seconds=self.epoch_seconds)

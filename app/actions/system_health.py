@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, cast
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -103,7 +103,7 @@ def _recorder(parts: Parts) -> Finding:
     advice = "start Runyard again with `runyard up`, which starts a recorder"
     try:
         consumers: Any = parts.redis.xinfo_consumers(broker.EVENTS, broker.GROUP)
-    except RedisError:
+    except ResponseError:  # no stream, or no group: nothing was ever reported, or nobody has read it
         consumers = []
     if not consumers:
         return Finding("Recorder", "fail", "no recorder has ever read what workers report", advice)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from _runyard import HOME
 from app.contract.recipes import RECIPES, recipe_settings
+from app.contract.spec import RunConfig
 from app.web.formatting import format_duration
 
 FILE = HOME / "bench" / "results" / "zoo.json"
@@ -76,24 +77,31 @@ class Reference(BaseModel):
 
 def references() -> Mapping[tuple[str, str, str], Reference]:
     """The best result by family, size and dataset: that with the highest lower bound of its interval."""
-    return _read(FILE)
+    return {(each.family, each.size, each.dataset): each for each in _read(FILE)}
+
+
+def reference_of(config: RunConfig) -> Reference | None:
+    """The result of a network on a dataset with the recipe of ``config``, else the best with another recipe."""
+    network = (config.family, config.size, config.dataset)
+    own = [
+        each for each in _read(FILE) if (each.family, each.size, each.dataset, each.recipe) == (*network, config.recipe)
+    ]
+    return own[-1] if own else references().get(network)
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path) -> Mapping[tuple[str, str, str], Reference]:
+def _read(file: Path) -> tuple[Reference, ...]:
+    """All results, the best last."""
     try:
         found = [Reference.model_validate(row) for row in _rows(file)]
     except FileNotFoundError:
         # Nothing has been measured yet, as in a copy without results: not worth a warning.
-        return {}
+        return ()
     except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
         logger.warning("cannot read the reference results in %s: %s", file, error)
-        return {}
-    best: dict[tuple[str, str, str], Reference] = {}
+        return ()
     # What too few runs were made of to have an interval is shown only where there is nothing else.
-    for each in sorted(found, key=lambda each: (each.half is not None, each.mean - (each.half or 0))):
-        best[each.family, each.size, each.dataset] = each
-    return best
+    return tuple(sorted(found, key=lambda each: (each.half is not None, each.mean - (each.half or 0))))
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ class Group:
     rows: tuple[Row, ...]
 
 
+MIXING_HINT = "alpha: 0.2 is weak, 1 strong; 0: off; lowers train accuracy, which counts mixed images"
+
 MAIN = (
     Row("epochs", "Epochs", "whole", "passes over the training set"),
     Row("batch_size", "Batch size", "whole", "images per step"),
@@ -106,8 +108,8 @@ GROUPS = (
             Row("rotation", "Rotation", "number", "maximum random rotation in degrees; 0: off"),
             Row("color_jitter", "Color jitter", "number", "change of brightness, contrast and saturation; 0: off"),
             Row("erasing", "Random erasing", "number", "probability per image; 0: off"),
-            Row("mixup", "Mixup", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
-            Row("cutmix", "CutMix", "number", "alpha: 0.2 is weak, 1 strong; 0: off"),
+            Row("mixup", "Mixup", "number", MIXING_HINT),
+            Row("cutmix", "CutMix", "number", MIXING_HINT),
             Row("mirror", "Test-time flip", "choice", "evaluate each image and its mirror image, and average"),
             Row(
                 "normalization",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from app.actions.runs import first_target
+from app.analysis.reference import Reference, reference_of
 from app.contract.catalog import Catalog
 from app.contract.preview import Prediction
 from app.contract.spec import RunConfig
@@ -33,7 +34,10 @@ class DurationEstimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a launch. ``params`` is exact. Unknown values are None or 0."""
+    """The plan of a launch. Unknown values are None or 0.
+
+    ``params`` is exact. ``reference``: what the Runyard project measured for this network on this dataset.
+    """
 
     params: int | None
     images: int
@@ -42,6 +46,7 @@ class Plan:
     starts: str
     rate: RatePicture | None = None
     durations: list[DurationEstimate] = field(default_factory=list)
+    reference: Reference | None = None
 
 
 def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
@@ -57,7 +62,7 @@ def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
     with reading(parts.engine) as connection:
         starts = _starts(connection, parts, config)
     durations = [_duration(each, config.epochs) for each in predictions]
-    return Plan(params, images, per_epoch, steps, starts, draw_rate(config, steps), durations)
+    return Plan(params, images, per_epoch, steps, starts, draw_rate(config, steps), durations, reference_of(config))
 
 
 def _params(catalog: Catalog, draft: Draft) -> int | None:

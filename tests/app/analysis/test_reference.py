@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app.analysis import reference
-from app.analysis.reference import references
+from app.analysis.reference import reference_of, references
+from app.contract.spec import RunSpec, resolve
 
 ROW: dict[str, Any] = {
     "family": "simple_mlp",
@@ -49,6 +50,15 @@ def test_the_recipe_with_the_highest_lower_bound_is_the_reference(written: Any) 
         "Measured by the Runyard project on 2026-11-28: recipe fast, 5 epochs, 3 seeds;"
         " 7.2 s per run on 2 cores of Acme"
     )
+
+
+def test_a_run_is_told_the_reference_of_its_own_recipe_if_there_is_one(written: Any, catalog: Any) -> None:
+    written([ROW, ROW | {"recipe": "fast", "epochs": 5, "mean": 0.97}])
+    network = {"family": "simple_mlp", "size": "base", "dataset": "digits"}
+    expected = {"fast": "97.00 ± 0.05%", "default": "98.16 ± 0.05%", "quick": "98.16 ± 0.05%"}
+    found = {recipe: reference_of(resolve(RunSpec(**network, recipe=recipe), catalog)) for recipe in expected}
+    assert {recipe: each and each.text for recipe, each in found.items()} == expected
+    assert reference_of(resolve(RunSpec(**network | {"size": "tiny"}), catalog)) is None
 
 
 def test_a_lucky_run_without_an_interval_gives_way_to_a_mean_with_one(written: Any) -> None:

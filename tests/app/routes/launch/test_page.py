@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.analysis.reference import references
 from app.contract.builtin_datasets import prepared_file
 from app.contract.settings import Settings
 from app.contract.spec import RunSpec
@@ -28,6 +29,13 @@ def test_the_form_is_filled_in_by_its_address(client: Any, look: Any) -> None:
     assert page.words["launch-changes"] == "1 setting changed from recipe default · reset to the recipe"
     assert page.one("input", name="batch_size")["placeholder"] == "128"
     assert page.words["mark-batch_size"] == ""
+
+
+def test_the_plan_says_which_accuracy_to_expect(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?family=simple_mlp&size=base&dataset=digits&recipe=default"))
+    expected = references()["simple_mlp", "base", "digits"]
+    assert page.words["plan-reference"].startswith(f"{expected.text} {expected.brief} {expected.about}")
+    assert "plan-reference" not in look(client.get("/launch?family=vit&size=large&dataset=digits")).words
 
 
 def test_the_command_says_only_what_differs_and_survives_a_shell(client: Any, look: Any) -> None:
