@@ -37,6 +37,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_name() -> str:
+    """This machine in words, such as "2 cores of AMD EPYC"."""
+    here = machine()
+    return f"{here['cores']} cores of {here['processor']}"
+
+
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Median, 95th and 99th percentile, minimum and maximum."""
     ordered = sorted(values)

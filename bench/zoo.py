@@ -19,7 +19,7 @@ from app.contract.settings import Settings
 from app.contract.spec import RunConfig, RunSpec, resolve
 from bench.instance import Instance
 from bench.real_data import available, provide
-from bench.report import machine
+from bench.report import machine_name
 from bench.zoo_results import Results
 from bench.zoo_variants import VARIANTS, Variant, chosen
 
@@ -89,5 +89,4 @@ def _train(instance: Instance, variant: Variant, seed: int) -> dict[str, Any]:
 
 
 def _origin() -> dict[str, str]:
-    here = machine()
-    return {"machine": f"{here['cores']} cores of {here['processor']}", "date": datetime.now(UTC).date().isoformat()}
+    return {"machine": machine_name(), "date": datetime.now(UTC).date().isoformat()}

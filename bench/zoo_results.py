@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from app.analysis.statistics import mean_of
 from bench.report import RESULTS, Row, row, save
@@ -14,19 +15,35 @@ from bench.zoo_variants import VARIANTS, Variant
 Run = dict[str, Any]
 
 
+class EpochTime(TypedDict):
+    """Seconds of an epoch, and what they were measured on."""
+
+    seconds: float
+    machine: str
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """Seconds of a run on ``machine``: the median of ``measured``, else an estimate from an epoch, else None."""
+
+    seconds: float | None
+    machine: str
+    measured: Sequence[float] = ()
+
+
 @dataclass
 class Results:
-    """``runs`` by key, which ends with a digest of the settings; ``epoch_seconds`` by the title of a variant."""
+    """``runs`` by key, which ends with a digest of the settings; ``epoch_times`` by the title of a variant."""
 
     runs: dict[str, Run]
-    epoch_seconds: dict[str, float]
+    epoch_times: dict[str, EpochTime]
 
     @classmethod
     def kept(cls) -> Results:
         """Those of earlier calls."""
         file = RESULTS / "zoo.json"
         found = json.loads(file.read_text()) if file.exists() else {}
-        return cls(found.get("runs", {}), found.get("epoch_seconds", {}))
+        return cls(found.get("runs", {}), found.get("epoch_times", {}))
 
     def of(self, variant: Variant) -> list[Run]:
         """The runs of a variant; of several settings, those of the newest run."""
@@ -36,7 +53,7 @@ class Results:
 
     def lacks_time(self, variant: Variant) -> bool:
         """Whether a variant has neither a timed run nor the time of an epoch."""
-        return variant.title not in self.epoch_seconds and all(run["seconds"] is None for run in self.of(variant))
+        return variant.title not in self.epoch_times and all(run["seconds"] is None for run in self.of(variant))
 
     def save(self, show: bool = False) -> None:
         """Write the results with the mean accuracy of every variant, which pages show as references; print them, too.
@@ -62,20 +79,30 @@ class Results:
                     note=f"mean {100 * accuracy.mean:.2f}{interval}, {results[0]['epochs']} epochs",
                 )
             )
-            seconds = [run["seconds"] for run in results if run["seconds"] is not None]
-            if seconds:
-                rows.append(row(f"{variant.title}: training time, s", seconds))
-            epoch = self.epoch_seconds.get(variant.title)
-            estimate = None if epoch is None else round(epoch * results[-1]["epochs"], 1)
+            time = self._time(variant, results)
+            if time.measured:
+                rows.append(row(f"{variant.title}: training time, s", time.measured))
             references.append(
                 {
                     **{name: getattr(variant, name) for name in ("family", "size", "dataset", "recipe")},
-                    **{name: results[-1][name] for name in ("epochs", "machine", "date", "data")},
+                    **{name: results[-1][name] for name in ("epochs", "date", "data")},
                     "seeds": len(results),
                     "mean": accuracy.mean,
                     "half": half,
-                    "seconds": statistics.median(seconds) if seconds else estimate,
-                    "estimated": not seconds and estimate is not None,
+                    "seconds": time.seconds,
+                    "estimated": time.seconds is not None and not time.measured,
+                    "machine": time.machine,
                 }
             )
-        save("zoo", rows, show, references=references, runs=self.runs, epoch_seconds=self.epoch_seconds)
+        save("zoo", rows, show, references=references, runs=self.runs, epoch_times=self.epoch_times)
+
+    def _time(self, variant: Variant, results: list[Run]) -> RunTime:
+        timed = [run for run in results if run["seconds"] is not None]
+        if timed:
+            # Times of different machines have no median.
+            machine = timed[-1]["machine"]
+            measured = [run["seconds"] for run in timed if run["machine"] == machine]
+            return RunTime(statistics.median(measured), machine, measured)
+        if epoch := self.epoch_times.get(variant.title):
+            return RunTime(round(epoch["seconds"] * results[-1]["epochs"], 1), epoch["machine"])
+        return RunTime(None, results[-1]["machine"])

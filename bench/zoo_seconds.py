@@ -11,6 +11,7 @@ from __future__ import annotations
 from app.contract.settings import Settings
 from bench.instance import Instance
 from bench.real_data import available, provide
+from bench.report import machine_name
 from bench.zoo import POLL_SECONDS
 from bench.zoo_results import Results
 from bench.zoo_variants import Variant, chosen
@@ -26,8 +27,9 @@ def main() -> None:
         for name in sorted({variant.dataset for variant in missing} - {"digits"}):
             provide(name, source, instance.data / "datasets")
         for variant in missing:
-            results.epoch_seconds[variant.title] = _seconds(instance, variant)
-            print(f"{variant.title}: {results.epoch_seconds[variant.title]:.1f} s an epoch", flush=True)
+            seconds = _seconds(instance, variant)
+            results.epoch_times[variant.title] = {"seconds": seconds, "machine": machine_name()}
+            print(f"{variant.title}: {seconds:.1f} s an epoch", flush=True)
             results.save()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import report, zoo_results
-from bench.zoo_results import Results
+from bench.zoo_results import EpochTime, Results
 from bench.zoo_variants import VARIANTS, chosen
 
 VARIANT = next(each for each in VARIANTS if each.title == "simple_mlp tiny on mnist, recipe fast")
@@ -54,18 +54,25 @@ def test_an_interval_needs_three_runs(folder: Path) -> None:
 
 
 def test_a_time_is_measured_if_any_run_was_timed_else_estimated_from_an_epoch(folder: Path) -> None:
-    epoch = {VARIANT.title: 3.5}
+    epoch: dict[str, EpochTime] = {VARIANT.title: {"seconds": 3.5, "machine": "8 cores"}}
     untimed = Results(keyed("x", a_run(1, 0.9)), {})
     assert untimed.lacks_time(VARIANT)
-    untimed.epoch_seconds |= epoch
+    untimed.epoch_times |= epoch
     assert not untimed.lacks_time(VARIANT)
     found = saved(untimed, folder)
-    assert (found["seconds"], found["estimated"]) == (17.5, True)
-    assert Results.kept().epoch_seconds == epoch
+    assert (found["seconds"], found["estimated"], found["machine"]) == (17.5, True, "8 cores")
+    assert Results.kept().epoch_times == epoch
     timed = Results(keyed("x", a_run(1, 0.9, 20.0), a_run(2, 0.9), a_run(3, 0.9, 24.0)), epoch)
     found = saved(timed, folder)
-    assert (found["seconds"], found["estimated"]) == (22.0, False)
+    assert (found["seconds"], found["estimated"], found["machine"]) == (22.0, False, "2 cores")
     assert Results({}, {}).lacks_time(VARIANT), "a quiet hour also times what is still to be trained"
+
+
+def test_times_of_several_machines_are_not_mixed(folder: Path) -> None:
+    elsewhere = {"machine": "8 cores"}
+    runs = keyed("x", a_run(1, 0.9, 20.0), a_run(2, 0.9, 6.0) | elsewhere, a_run(3, 0.9) | elsewhere)
+    found = saved(Results(runs, {}), folder)
+    assert (found["seconds"], found["machine"], found["seeds"]) == (6.0, "8 cores", 3)
 
 
 def test_variants_are_chosen_by_dataset_and_by_parts_of_their_titles(monkeypatch: pytest.MonkeyPatch) -> None:
