@@ -54,7 +54,8 @@ def _summary(rates: list[float], config: RunConfig) -> str:
     # The last step is a little short of the end of the schedule.
     if config.schedule in ("cosine", "one_cycle") and 0 <= end - config.lr_min < NEAR * highest:
         end = config.lr_min
-    first, last, peak = (format_number(rate, 3) for rate in (rates[0], end, highest))
+    # 1e-6, as on the axis
+    first, last, peak = (format_number(rate, 3).replace("e-0", "e-") for rate in (rates[0], end, highest))
     if first == last == peak:
         return f"constant {first}"
     if peak in (first, last):

@@ -63,7 +63,7 @@ def test_the_form_says_why_there_are_no_figures(client: Any, look: Any, figures:
 
 def test_the_learning_rate_is_drawn(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=vit&schedule=cosine&lr=0.01&warmup=0&batch_size=128"))
-    assert "decays from 0.01 to 1e-05" in page.words["plan-rate"]
+    assert "decays from 0.01 to 1e-5" in page.words["plan-rate"]
     assert page.all("polyline", class_="curve")
     assert "without lower validation loss" in look(client.get("/launch?family=vit&schedule=plateau")).words["plan-rate"]
     assert "plan-rate" not in look(client.get("/launch?family=vit&lr=abc")).words

@@ -12,7 +12,7 @@ from tests.conftest import config
 
 def test_a_cosine_falls_from_the_rate_to_its_end() -> None:
     found = draw_rate(config(schedule="cosine", lr=1e-3, lr_min=1e-5, epochs=20), 1000)
-    assert found.summary == "decays from 0.001 to 1e-05"
+    assert found.summary == "decays from 0.001 to 1e-5"
     points = [tuple(map(float, point.split(","))) for point in found.points.split()]
     assert points[0] == (0, 0)
     assert points[-1] == pytest.approx((1000, 990))
@@ -30,7 +30,7 @@ def test_one_cycle_rises_to_its_peak_and_says_so() -> None:
 
 
 def test_the_end_is_the_final_learning_rate_unless_the_last_step_is_far_from_it() -> None:
-    assert draw_rate(config(schedule="cosine", lr=5e-3, lr_min=1e-6), 195).summary == "decays from 0.005 to 1e-06"
+    assert draw_rate(config(schedule="cosine", lr=5e-3, lr_min=1e-6), 195).summary == "decays from 0.005 to 1e-6"
     assert draw_rate(config(schedule="cosine", lr=1e-3, lr_min=0.0), 3000).summary == "decays from 0.001 to 0"
     assert draw_rate(config(schedule="cosine", lr=1e-3, lr_min=0.0), 4).summary == "decays from 0.001 to 0.000146"
 
