@@ -23,7 +23,7 @@ BENCHES = {
     "importing": "the importer: a zip of 60,000 JPEGs, photos of 12 megapixels, memory by number of files",
     "accuracy": "training time to 98, 99 and 99.3% validation accuracy on MNIST, or to 99% on a stand-in",
     "zoo": "test accuracy and training time of the zoo on real data, if there is any, three seeds each",
-    "zoo_seconds": "training time of an epoch of what zoo has trained without measuring its time",
+    "zoo_seconds": "training time of an epoch of the networks of zoo that have no timed run",
     "speedrun": "seconds and test accuracy of the speedrun presets on real MNIST, if there is any",
     "gpu": "tunings, time to 99% and epochs on CUDA in at most eight minutes, if there is a GPU",
     "logging": "CPU and 99th percentile of a log call, compared with five other trackers; bytes per scalar",

@@ -3,7 +3,8 @@
 On real MNIST if its files are in the datasets folder, with every family; otherwise on a stand-in of its size, with
 simple_cnn alone. Each attempt is a separate process (``bench/training_loops.py``), and both candidates train with one
 thread in turn. Startup is not counted, and neither are the autotuning trials. Attempts are kept in the result: a
-benchmark that was interrupted goes on where it stopped.
+benchmark that was interrupted goes on where it stopped. Attempts on different processors are not compared: of
+each network, those on the processor with most of them count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ from bench.backend import Backend
 from bench.interleave import REPEATS
 from bench.json_process import JsonProcess
 from bench.real_data import available, provide
-from bench.report import RESULTS, Row, ratios, row, save
+from bench.report import RESULTS, Row, machine, ratios, row, save
 from bench.training_loops import run_config
 from worker.process import SETTINGS
 
@@ -103,7 +105,8 @@ def main(
                     key = _key(network, title, seed, real, case)
                     if key not in attempts and time_left() > SECONDS_FOR_ONE:
                         addresses = {"redis": backend.settings.redis, "folder": str(backend.folder)}
-                        attempts[key] = _attempt(backend, case | data | addresses, targets, fast) | {"seed": seed}
+                        attempt = _attempt(backend, case | data | addresses, targets, fast)
+                        attempts[key] = attempt | {"seed": seed, "processor": machine()["processor"]}
                         _save(name, attempts, real, device, targets, networks or NETWORKS + STAND_IN)
                     fast = attempts.get(key)
 
@@ -112,7 +115,8 @@ def _key(network: Network, title: str, seed: int, real: bool, case: dict[str, An
     config = run_config(case).model_dump(exclude={"seed"})
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     data = "mnist" if real else "the stand-in"
-    return f"{network.family} {network.size} on {data}, {title}, seed {seed}, settings {digest}"
+    processor = machine()["processor"]
+    return f"{network.family} {network.size} on {data}, {title}, seed {seed}, {processor}, settings {digest}"
 
 
 def _attempt(backend: Backend, case: dict[str, Any], targets: tuple[float, ...], fast: Attempt | None) -> Attempt:
@@ -178,8 +182,13 @@ def _save(
 
 
 def _rows(network: Network, attempts: dict[str, Attempt], real: bool, targets: tuple[float, ...]) -> Iterator[Row]:
+    pairs = _pairs(f"{network.family} {network.size} on {'mnist' if real else 'the stand-in'}", attempts)
+    for each in _compared(network, pairs, targets):
+        yield each | {"processor": pairs[0][0]["processor"]}
+
+
+def _compared(network: Network, pairs: list[tuple[Attempt, Attempt]], targets: tuple[float, ...]) -> Iterator[Row]:
     what = f"{network.family} {network.size}"
-    pairs = _pairs(f"{what} on {'mnist' if real else 'the stand-in'}", attempts)
     if pairs:
         ends = [fast["epochs"][-1] for fast, _ in pairs]
         ours_then = [100 * end["accuracy"] for end in ends]
@@ -216,11 +225,19 @@ def _rows(network: Network, attempts: dict[str, Attempt], real: bool, targets: t
 
 
 def _pairs(prefix: str, attempts: dict[str, Attempt]) -> list[tuple[Attempt, Attempt]]:
-    """Attempts of both candidates with the same seed; of several settings, the newest."""
-    newest: dict[str, dict[int, Attempt]] = {}
-    for title in CANDIDATES:
-        own = {key: attempt for key, attempt in attempts.items() if key.startswith(f"{prefix}, {title}, ")}
-        digest = next(iter(key.rsplit(" ", 1)[1] for key in reversed(own)), "")
-        newest[title] = {attempt["seed"]: attempt for key, attempt in own.items() if key.endswith(digest)}
-    seeds = sorted(newest[FAST].keys() & newest[PLAIN].keys())
-    return [(newest[FAST][seed], newest[PLAIN][seed]) for seed in seeds]
+    """Attempts of both candidates with the same seed on one processor; of several settings, the newest."""
+    digests = {}
+    for key in attempts:
+        for title in CANDIDATES:
+            if key.startswith(f"{prefix}, {title}, "):
+                digests[title] = key.rsplit(" ", 1)[1]
+    found: dict[str, dict[int, dict[str, Attempt]]] = defaultdict(lambda: defaultdict(dict))
+    for title, digest in digests.items():
+        for key, attempt in attempts.items():
+            if key.startswith(f"{prefix}, {title}, ") and key.endswith(digest):
+                found[attempt["processor"]][attempt["seed"]][title] = attempt
+    by_processor = [
+        [(pair[FAST], pair[PLAIN]) for _, pair in sorted(by_seed.items()) if len(pair) == len(CANDIDATES)]
+        for by_seed in found.values()
+    ]
+    return max(reversed(by_processor), key=len, default=[])

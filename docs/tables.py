@@ -235,7 +235,8 @@ def goal_rows() -> list[str]:
         never = plain.get("note", "")
         times = [f"{_rounded(fast['median'])} s", f"{'> ' if never else ''}{_rounded(plain['median'])} s"]
         times[1] += f" ({never})" if never else ""
-        cells = [goal, *times, f"{'< ' if never else ''}{_rounded(ratio['median'])}", str(ratio["n"])]
+        cells = [goal, *times, f"{'< ' if never else ''}{_rounded(ratio['median'])}"]
+        cells += [ratio["processor"], str(ratio["n"])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
