@@ -109,6 +109,7 @@ def main(
                         attempts[key] = attempt | {"seed": seed, "processor": machine()["processor"]}
                         _save(name, attempts, real, device, targets, networks or NETWORKS + STAND_IN)
                     fast = attempts.get(key)
+    _save(name, attempts, real, device, targets, networks or NETWORKS + STAND_IN, show=True)
 
 
 def _key(network: Network, title: str, seed: int, real: bool, case: dict[str, Any]) -> str:
@@ -176,9 +177,10 @@ def _save(
     device: str,
     targets: tuple[float, ...],
     networks: tuple[Network, ...],
+    show: bool = False,
 ) -> None:
     rows = [each for network in networks for each in _rows(network, attempts, real, targets)]
-    save(name, rows, device=device, threads=1, data="MNIST" if real else "a stand-in", attempts=attempts)
+    save(name, rows, show, device=device, threads=1, data="MNIST" if real else "a stand-in", attempts=attempts)
 
 
 def _rows(network: Network, attempts: dict[str, Attempt], real: bool, targets: tuple[float, ...]) -> Iterator[Row]:
