@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from app.analysis.statistics import mean_of
+from app.contract.presets import PRESETS
+from app.contract.recipes import recipe_settings
 from bench.report import RESULTS, Row, row, save
 from bench.zoo_variants import VARIANTS, Variant
 
@@ -94,7 +96,7 @@ class Results:
                     "machine": time.machine,
                 }
             )
-        save("zoo", rows, show, references=references, runs=self.runs, epoch_times=self.epoch_times)
+        save("zoo", rows, show, references=references + _speedruns(), runs=self.runs, epoch_times=self.epoch_times)
 
     def _time(self, variant: Variant, results: list[Run]) -> RunTime:
         timed = [run for run in results if run["seconds"] is not None]
@@ -106,3 +108,32 @@ class Results:
         if epoch := self.epoch_times.get(variant.title):
             return RunTime(round(epoch["seconds"] * results[-1]["epochs"], 1), epoch["machine"])
         return RunTime(None, results[-1]["machine"])
+
+
+def _speedruns() -> list[dict[str, Any]]:
+    """References from the presets that ``bench/speedrun.py`` has measured."""
+    file = RESULTS / "speedrun.json"
+    if not file.exists():
+        return []
+    result = json.loads(file.read_text())
+    references = []
+    for name, runs in result["runs"].items():
+        preset = dict(PRESETS[name])
+        network = {key: preset.pop(key) for key in ("family", "size", "dataset", "recipe")}
+        usual = recipe_settings(network["recipe"], network["family"], network["dataset"])["epochs"]
+        accuracy = mean_of([run["test"] for run in runs])
+        references.append(
+            {
+                **network,
+                "epochs": preset.pop("epochs", usual),
+                "settings": preset,
+                "date": result["date"],
+                "data": "",
+                "seeds": len(runs),
+                "mean": accuracy.mean,
+                "half": accuracy.half,
+                "seconds": statistics.median(run["seconds"] for run in runs),
+                "machine": f"{result['machine']['cores']} cores of {result['machine']['processor']}",
+            }
+        )
+    return references

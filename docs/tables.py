@@ -211,10 +211,11 @@ def reference_rows() -> list[str]:
     for result in json.loads((RESULTS / "zoo.json").read_text())["references"]:
         # That of two runs is twelve times as wide as their standard error, and says little.
         interval = f" ± {100 * result['half']:.2f}" if result["seeds"] > 2 else ""
+        settings = [f"{name} {value}" for name, value in result.get("settings", {}).items()]
         cells = [
             f"{result['family']} {result['size']}",
             f"{result['dataset']}{' (' + result['data'] + ')' if result['data'] else ''}",
-            f"`{result['recipe']}`, {result['epochs']} epochs",
+            ", ".join([f"`{result['recipe']}`", f"{result['epochs']} epochs", *settings]),
             f"{100 * result['mean']:.2f}{interval}",
             str(result["seeds"]),
         ]

@@ -111,7 +111,8 @@ def _recorder(parts: Parts) -> Finding:
     if idle > SILENT_SECONDS:
         return Finding("Recorder", "fail", f"has not read what workers report for {idle:,.0f} s", advice)
     waiting = sum(each["pending"] for each in consumers)
-    return Finding("Recorder", "ok", f"reads what workers report; {waiting:,} reports are being written")
+    writes = f"{waiting:,} report{'s are' if waiting != 1 else ' is'} being written"
+    return Finding("Recorder", "ok", f"reads what workers report; {writes}")
 
 
 def _queue(connection: Connection, workers: list[WorkerRecord]) -> Iterator[Finding]:

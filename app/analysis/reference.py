@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from _runyard import HOME
 from app.contract.recipes import RECIPES, recipe_settings
 from app.contract.spec import RunConfig
-from app.web.formatting import format_duration
+from app.web.formatting import format_duration, format_setting
 
 FILE = HOME / "bench" / "results" / "zoo.json"
 """Written by ``python -m bench zoo``."""
@@ -27,7 +27,7 @@ class Reference(BaseModel):
 
     ``seconds``: median training time of a run; ``estimated`` from one epoch if the runs themselves were made beside
     other work; None if neither was measured. ``machine``: what it was measured on. ``data``: how the images were
-    stored, if not in the official files.
+    stored, if not in the official files. ``settings``: training settings other than the recipe's, besides the epochs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +45,7 @@ class Reference(BaseModel):
     date: str
     data: str = ""
     estimated: bool = False
+    settings: dict[str, Any] = {}
 
     @property
     def text(self) -> str:
@@ -56,7 +57,8 @@ class Reference(BaseModel):
     def brief(self) -> str:
         """How it was trained, such as "fast, 5 epochs, 3 seeds"."""
         epochs = f"{self.epochs} epoch{'s' if self.epochs != 1 else ''}"
-        return f"{self.recipe}, {epochs}, {self.seeds} seed{'s' if self.seeds != 1 else ''}"
+        settings = [f"{name.replace('_', ' ')} {format_setting(value)}" for name, value in self.settings.items()]
+        return ", ".join([self.recipe, epochs, *settings, f"{self.seeds} seed{'s' if self.seeds != 1 else ''}"])
 
     @property
     def about(self) -> str:
@@ -68,11 +70,11 @@ class Reference(BaseModel):
 
     @property
     def training(self) -> dict[str, Any]:
-        """What to launch for the same training: the recipe, and the epochs if they are not its own."""
+        """What to launch for the same training: the recipe, and what is not its own."""
         if self.recipe not in RECIPES:
             return {}
         own = recipe_settings(self.recipe, self.family, self.dataset)["epochs"]
-        return {"recipe": self.recipe} | ({} if own == self.epochs else {"epochs": self.epochs})
+        return {"recipe": self.recipe} | ({} if own == self.epochs else {"epochs": self.epochs}) | self.settings
 
 
 def references() -> Mapping[tuple[str, str, str], Reference]:

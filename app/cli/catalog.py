@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.cli.client import Url, connected
 from app.cli.launch_plan import read_catalog
 from app.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.contract.catalog import Catalog
+    from runyard import Runyard
 
 PRESET_COLUMNS = ("name", "family", "size", "dataset", "recipe")
 
@@ -39,7 +43,10 @@ def presets(as_json: AsJson = False, url: Url = None) -> None:
     """List all presets: named combinations of family, size, dataset and recipe."""
     with connected(url) as yard:
         catalog = read_catalog(yard.ask("GET", "/architectures"))
-        listed = [{"name": name, **each, "params": catalog.params_of(each)} for name, each in yard.presets().items()]
+        listed = [
+            {"name": name, **each, "params": _params(yard, catalog, name, each)}
+            for name, each in yard.presets().items()
+        ]
         if as_json:
             print_json({"presets": listed})
             return
@@ -53,6 +60,19 @@ def presets(as_json: AsJson = False, url: Url = None) -> None:
         ]
         columns = ("preset", *PRESET_COLUMNS[1:], "other settings", "parameters")
         print_table(columns, rows, right=("parameters",))
+
+
+def _params(yard: Runyard, catalog: Catalog, name: str, preset: dict[str, Any]) -> int | None:
+    """A preset's parameters; those of other heads than the first are counted by the server, None if it cannot."""
+    from runyard import RunyardError
+
+    known = catalog.params_of(preset)
+    if known is not None:
+        return known
+    try:
+        return int(yard.ask("POST", "/preview", {"preset": name})["params"])
+    except RunyardError:
+        return None
 
 
 def _settings(preset: dict[str, Any]) -> str:

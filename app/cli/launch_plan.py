@@ -135,7 +135,7 @@ def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | No
                 from app.contract.errors import to_field_errors
 
                 invalid = to_field_errors(error.errors(include_url=False))
-                errors |= {(problem.field, problem.message): problem for problem in invalid}
+                errors |= {(problem.field, problem.message): _with_hint(problem, given) for problem in invalid}
             except SpecError as error:
                 errors |= {(problem.field, problem.message): problem for problem in error.errors}
             else:
@@ -144,6 +144,15 @@ def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | No
         raise SpecError(list(errors.values()))
     _find_grid(plan, fields.get("size") == ALL)
     return plan
+
+
+def _with_hint(problem: FieldError, given: Mapping[str, Any]) -> FieldError:
+    """Say how to launch a range, if that is what was given for a single value."""
+    value = given.get(problem.field)
+    if not isinstance(value, str) or ".." not in value:
+        return problem
+    hint = f"for a range: runyard sweep create --space {problem.field}={value[:40]}"
+    return FieldError(problem.field, f"{problem.message}; {hint}")
 
 
 def _find_grid(plan: Plan, every_size: bool) -> None:

@@ -11,6 +11,11 @@ from pydantic_core import ErrorDetails
 from app.contract.spec import FieldError
 
 
+def upper_first(text: str) -> str:
+    """Return a text with a capital first letter, unless it begins with a name such as simple_mlp."""
+    return text if "_" in text.split(" ", 1)[0] else text[:1].upper() + text[1:]
+
+
 class RunyardError(Exception):
     """An error whose message is one sentence for the user."""
 
@@ -26,7 +31,7 @@ class RunyardError(Exception):
     @property
     def sentence(self) -> str:
         """The message as pages show it."""
-        return f"{self.message[:1].upper()}{self.message[1:]}."
+        return f"{upper_first(self.message)}."
 
 
 class Forbidden(RunyardError):

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic_core import to_json
 
+from app.contract.errors import upper_first as upper_first
 from app.contract.metric_names import is_accuracy
 from app.contract.timestamps import iso
 
@@ -105,11 +106,6 @@ def format_setting(value: Any) -> str:
         case dict():
             return ", ".join(f"{name} {format_setting(entry)}" for name, entry in value.items())
     return str(value)
-
-
-def upper_first(text: str) -> str:
-    """Return a text with a capital first letter; unlike ``str.capitalize``, the rest stays as it is."""
-    return text[:1].upper() + text[1:]
 
 
 def time_tag(seconds: float | None, shown: str = "relative") -> str:

@@ -62,7 +62,7 @@ def run_verdict(summaries: list[RunSummary]) -> Verdict | None:
         sentence = f"{titles[0]} leads {titles[1]} by {points:.2f} pp in test/acc."
     behind = f"One run each. Sampling error on {images:,} test images alone: ±{chance:.2f} pp (95%)."
     if first.run.params and second.run.params and first.run.params != second.run.params:
-        behind += f" The first has {first.run.params / second.run.params:.2g}× the parameters"
+        behind += f" {titles[0]} has {first.run.params / second.run.params:.2g}× the parameters"
         behind += (
             f" and took {first.seconds / second.seconds:.2g}× as long."
             # A run that continues another has trained only a part of its steps.
@@ -133,7 +133,9 @@ def _caution(first: Sequence[RunSummary], second: Sequence[RunSummary]) -> str:
     if len(names) < 2:
         return ""
     named = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
-    return f"The two differ in {len(names)} settings: {', '.join(named[:-1])} and {named[-1]}."
+    single = len(first) == len(second) == 1
+    besides = " besides the seed" if single and first[0].run.config.seed != second[0].run.config.seed else ""
+    return f"The two differ in {len(names)} settings{besides}: {', '.join(named[:-1])} and {named[-1]}."
 
 
 def _run_ids(*standings: Standing) -> tuple[str, ...]:

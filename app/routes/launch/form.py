@@ -78,7 +78,7 @@ class Draft:
     def changed(self) -> list[str]:
         """The fields that differ from the recipe, or from the preset if one is chosen."""
         head = ["family", "size", "dataset", "recipe", "targets", "auxiliary"] if self.preset else []
-        names = [name for name in (*head, *SETTINGS) if name in self.given]
+        names = [name for name in (*head, *SETTINGS) if name in self.given or name in self.multiple.ranges]
         return names + ([OPTION + name for name in self.given.get("options", {})] if self.preset else [])
 
 
@@ -207,6 +207,8 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
     given = given_fields(form, family)
     blanks = blanks_of(given, catalog)
     form = dict(form)
+    # The form sends a blank with its checkboxes, so that a form without a target differs from one that leaves it open.
+    unchecked = "targets" in form and not any(form["targets"])
     for name in HEAD:
         blank = blanks.get(name, "")
         form[name] = [value for value in form.get(name, []) if value] or (blank if name == "targets" else [blank])
@@ -229,6 +231,8 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
         add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
         add_errors(draft, error.errors)
+    if unchecked:
+        add_errors(draft, [FieldError("targets", "choose at least one target")])
     return draft
 
 

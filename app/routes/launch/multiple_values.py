@@ -1,8 +1,8 @@
 """Several values in one field of the launch form, which make it a sweep.
 
 A number field takes comma-separated values, "1e-3, 3e-4", or a range to draw from: "log 1e-4 .. 1e-1",
-"16 .. 128 step 16". A choice field has checkboxes for the additional choices, named ``also.FIELD``; a URL may also
-repeat a field.
+"16 .. 128 step 16", or as on the command line, "1e-4..1e-1:log", "16..128:16". A choice field has checkboxes for the
+additional choices, named ``also.FIELD``; a URL may also repeat a field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ OWN = ("seeds", *HOW)
 FIRST = ("family", "size", "dataset", "recipe")
 """The fields of a run's title, which come first in a sweep too."""
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-RANGE = re.compile(rf"(log\s+)?({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+step\s+({NUMBER}))?", re.IGNORECASE)
+RANGE = re.compile(
+    rf"(?P<log>log\s+)?(?P<low>{NUMBER})\s*\.\.\s*(?P<high>{NUMBER})"
+    rf"(?:\s+step\s+(?P<step>{NUMBER})|\s*:\s*(?:(?P<suffix>log)|(?P<by>{NUMBER})))?",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -156,12 +160,12 @@ def _read_number_field(name: str, values: list[str], one: Form, multiple: Multip
 
 
 def read_range(text: str) -> dict[str, Any] | None:
-    """Parse a range such as "log 1e-4 .. 1e-1" or "16 .. 128 step 16"; None for anything else."""
+    """Parse a range such as "log 1e-4 .. 1e-1", "16 .. 128 step 16" or "16..128:16"; None for anything else."""
     match = RANGE.fullmatch(text.strip())
     if match is None:
         return None
-    log, low, high, step = match.groups()
-    space: dict[str, Any] = {"low": _number(low), "high": _number(high)}
+    log, step = match["log"] or match["suffix"], match["step"] or match["by"]
+    space: dict[str, Any] = {"low": _number(match["low"]), "high": _number(match["high"])}
     return space | ({"log": True} if log else {}) | ({"step": _number(step)} if step else {})
 
 

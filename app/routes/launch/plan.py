@@ -62,16 +62,28 @@ def plan_of(parts: Parts, catalog: Catalog, draft: Draft, cost: Cost) -> Plan:
     with reading(parts.engine) as connection:
         starts = _starts(connection, parts, config)
     durations = [_duration(each, config.epochs) for each in predictions]
-    return Plan(params, images, per_epoch, steps, starts, draw_rate(config, steps), durations, reference_of(config))
+    return Plan(
+        params, images, per_epoch, steps, starts, draw_rate(config, steps), durations, _reference(draft, config)
+    )
 
 
 def _params(catalog: Catalog, draft: Draft) -> int | None:
     """Return the exact parameter count; the catalog knows it for a family's default options and the first target."""
-    if draft.family is None or draft.dataset is None or "options" in draft.given or draft.value("auxiliary"):
+    if draft.family is None or draft.dataset is None or not _plain(draft):
         return None
     size = draft.family.size(draft.value("size"))
-    plain = draft.targets == [first_target(draft.dataset.name)]
-    return size.params.get(draft.dataset.name) if size is not None and plain else None
+    return size.params.get(draft.dataset.name) if size is not None else None
+
+
+def _plain(draft: Draft) -> bool:
+    """Whether the network has its family's default options, the first target and no auxiliary scalars."""
+    changed = "options" in draft.given or bool(draft.value("auxiliary"))
+    return draft.dataset is not None and draft.targets == [first_target(draft.dataset.name)] and not changed
+
+
+def _reference(draft: Draft, config: RunConfig) -> Reference | None:
+    """What the Runyard project measured, which it did with plain networks."""
+    return reference_of(config) if _plain(draft) else None
 
 
 def _duration(prediction: Prediction, epochs: int) -> DurationEstimate:

@@ -133,5 +133,5 @@ def _preview(settings: Settings, file: StoredFile) -> Preview:
             return preview_of(file.path)
         head = b"".join(open_file(settings, file, most=HEAD_BYTES + 1))
     except NotFound as error:
-        return Preview("other", note=error.message[:1].upper() + error.message[1:] + ".")
+        return Preview("other", note=error.sentence)
     return preview_of(file.path, head[:HEAD_BYTES], len(head) <= HEAD_BYTES)

@@ -173,6 +173,10 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
         ),
         ("--family vit --seeds 2 --seed 1,2", ["--seed must be a single whole number when --seeds is used"]),
         ("--family vit --lr 0.1,fast,-1", ["lr must be a number", "lr must be greater than 0"]),
+        (
+            "--family vit --lr 1e-4..1e-2:log",
+            ["lr must be a number; for a range: runyard sweep create --space lr=1e-4..1e-2:log"],
+        ),
         ("--family vit --option patch=4,5", ["no choice '5' for option patch of vit; choices: 4, 7, 8, 14, 16, 32"]),
         (
             "--preset speedrun_mnist_95",

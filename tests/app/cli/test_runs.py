@@ -208,8 +208,8 @@ def test_presets_are_listed_with_their_parameters(url: str, runyard: Command) ->
     assert set(lines) >= set(PRESETS)
     assert lines["mnist_cnn_421k"] == ["mnist_cnn_421k", "simple_cnn", "base", "mnist", "default", "421,834"]
     assert lines["speedrun_mnist_994"][-3:-1] == ["crop_padding", "1"]
-    # Its heads are not those that the catalog counts.
-    assert lines["multihead_cnn_mnist"][5:] == ["targets", "digit,", "thickness,", "smoothness", "–"]
+    # Its heads are not those that the catalog counts, but those of the server's preview.
+    assert lines["multihead_cnn_mnist"][5:] == ["targets", "digit,", "thickness,", "smoothness", "422,866"]
     listed = {each["name"]: each for each in json.loads(runyard("presets", "--json").stdout)["presets"]}
     assert listed["mnist_vit_38k"] == {
         "name": "mnist_vit_38k",
@@ -219,7 +219,7 @@ def test_presets_are_listed_with_their_parameters(url: str, runyard: Command) ->
         "recipe": "default",
         "params": 37_770,
     }
-    assert listed["multihead_cnn_mnist"]["params"] is None
+    assert listed["multihead_cnn_mnist"]["params"] == 422_866
 
 
 def test_who_reads_only_the_beginning_is_not_told_of_an_error(url: str, runs: Runs) -> None:

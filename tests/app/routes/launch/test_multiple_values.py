@@ -68,6 +68,10 @@ def test_a_range_is_drawn_from(client: Any, look: Any) -> None:
     assert body["space"] == {"lr": {"low": 0.0001, "high": 0.1, "log": True}}
     assert (body["method"], body["draws"]) == ("random", 7)
     assert "base" in body
+    _, alike = command_of(look(client.get("/launch", params=MLP | {"lr": "1e-4..1e-1:log", "draws": "7"})))
+    assert alike == body  # the notation of the command line
+    _, stepped = command_of(look(client.get("/launch", params=MLP | {"batch_size": "16..128:16"})))
+    assert stepped["space"] == {"batch_size": {"low": 16, "high": 128, "step": 16}}
     wrong = look(client.get("/launch", params=MLP | {"lr": "1e-1 .. 1e-4"}))
     assert "low must be at most high" in wrong.words["error-lr"]
     grid = look(client.get("/launch", params=MLP | {"lr": "1e-4 .. 1e-1", "method": "grid"}))

@@ -35,7 +35,39 @@ def test_the_plan_says_which_accuracy_to_expect(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_mlp&size=base&dataset=digits&recipe=default"))
     expected = references()["simple_mlp", "base", "digits"]
     assert page.words["plan-reference"].startswith(f"{expected.text} {expected.brief} {expected.about}")
-    assert "plan-reference" not in look(client.get("/launch?family=vit&size=large&dataset=digits")).words
+    for other in (
+        "family=vit&size=large&dataset=digits",  # not measured
+        "family=simple_mlp&size=base&dataset=digits&targets=thickness",  # measured with another target
+        "family=simple_cnn&size=base&dataset=digits&auxiliary=true",
+        "family=vit&size=small&dataset=digits&option.pool=mean",
+    ):
+        assert "plan-reference" not in look(client.get(f"/launch?{other}")).words, other
+
+
+def test_a_speedrun_is_told_its_own_reference(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?preset=speedrun_mnist_994"))
+    assert "speedrun, 5 epochs, crop padding 1, 5 seeds" in page.words["plan-reference"]
+
+
+def test_a_form_without_a_target_is_refused(client: Any, look: Any) -> None:
+    form = filled_in(look(client.get("/launch?family=simple_mlp&dataset=digits")))
+    refused = client.post("/launch", data=form | {"targets": ""})
+    assert look(refused, 422).words["error-targets"] == "Choose at least one target."
+    assert client.get("/api/v1/runs").json()["runs"] == []
+
+
+def test_a_plan_of_several_networks_says_that_its_figures_are_those_of_the_first(client: Any, look: Any) -> None:
+    page = look(client.get("/launch?family=simple_cnn&also.family=simple_mlp&dataset=digits"))
+    assert page.words["plan-first"] == "First run, simple_cnn base on digits:"
+    assert "plan-first" not in look(client.get("/launch?family=simple_cnn&dataset=digits&seeds=3")).words
+    ranged = look(client.get("/launch?family=simple_cnn&dataset=digits&lr=log 1e-4 .. 1e-2"))
+    assert ranged.words["launch-changes"].startswith("1 setting changed from recipe default")
+
+
+def test_an_invalid_form_does_not_claim_that_no_worker_is_connected(client: Any, look: Any, present: Any) -> None:
+    present(time.time())
+    page = look(client.get("/launch?family=simple_mlp&dataset=digits&seeds=0"))
+    assert "no workers connected" not in page.html
 
 
 def test_the_command_says_only_what_differs_and_survives_a_shell(client: Any, look: Any) -> None:
@@ -172,7 +204,12 @@ def test_another_family_takes_along_only_what_it_has(client: Any, look: Any) -> 
 
 def test_another_dataset_brings_its_targets_and_counts(client: Any, look: Any) -> None:
     page = look(client.post("/launch/fields", data={"family": "simple_cnn", "dataset": "cifar10", "targets": "digit"}))
-    assert [found["value"] for found in page.all("input", name="targets")] == ["class", "domain", "mobility", "size"]
+    assert [found["value"] for found in page.all("input", name="targets", type="checkbox")] == [
+        "class",
+        "domain",
+        "mobility",
+        "size",
+    ]
     assert "checked" in page.one("input", name="targets", value="class")
 
 
