@@ -259,6 +259,7 @@ function onEvent(event, data) {
       break;
     case "end":
       live.textContent = "";
+      addLogLines([]); // says how many lines there are, no longer that it follows
       announce("status-changed");
       changed();
       break;

@@ -23,10 +23,10 @@ NEWEST_RUNS = 2000
 FEWEST_RUNS, FEWEST_NETWORKS = 3, 2
 # Settings that affect throughput, as a prediction mentions them; family and size identify the network itself.
 SETTINGS = {
-    "dataset": "a different dataset",
-    "batch_size": "a different batch size",
-    "options": "different options",
-    "precision": "a different precision",
+    "dataset": "dataset",
+    "batch_size": "batch size",
+    "options": "options",
+    "precision": "precision",
 }
 
 
@@ -140,7 +140,9 @@ def _predicted(device: str, runs: list[_Run], config: RunSettings, flops: Mappin
         others = [label for name, label in SETTINGS.items() if any(r.settings[name] != wanted[name] for r in chosen)]
         basis = "the same network, dataset and batch size"
         if others:
-            basis = f"the same network with {' or '.join(others)}, scaled by the number of training images"
+            listed = " or ".join([", ".join(others[:-1]), others[-1]] if others[:-1] else others)
+            article = "" if others[0] == "options" else "a "
+            basis = f"the same network with {article}different {listed}, scaled by the number of training images"
         seconds = statistics.median(run.seconds for run in chosen) * images
         return Prediction(device=device, epoch_seconds=seconds, runs=len(chosen), basis=basis)
     points = _flops_and_seconds(runs, flops)

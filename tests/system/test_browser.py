@@ -62,6 +62,8 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
 
     yard.wait_for(run, "succeeded", seconds=90)
     expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=5000)
+    expect(page.locator("#log-state")).to_have_text(re.compile(r"^\d+ lines$"))
+    expect(page.locator(".nothing .yet:visible")).to_have_count(0)
     # Each of the three heads learned something, and its accuracy stands on the page.
     heads = {target: _accuracies(page, target)[-1] for target in ("digit", "thickness", "smoothness")}
     assert heads["digit"] >= 97

@@ -207,8 +207,7 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
     given = given_fields(form, family)
     blanks = blanks_of(given, catalog)
     form = dict(form)
-    # The form sends a blank with its checkboxes, so that a form without a target differs from one that leaves it open.
-    unchecked = "targets" in form and not any(form["targets"])
+    shown_for, checked = form.pop("targets_of", [""])[0], any(form.get("targets", []))
     for name in HEAD:
         blank = blanks.get(name, "")
         form[name] = [value for value in form.get(name, []) if value] or (blank if name == "targets" else [blank])
@@ -231,7 +230,8 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
         add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
         add_errors(draft, error.errors)
-    if unchecked:
+    # A form that shows the dataset's targets has one checked; another request that names none takes the default.
+    if shown_for and shown_for == form["dataset"][0] and not checked:
         add_errors(draft, [FieldError("targets", "choose at least one target")])
     return draft
 

@@ -69,7 +69,8 @@ def test_a_run_that_told_no_speed_counts_by_its_start_and_end(runs: Runs) -> Non
     [
         ({"batch_size": 256}, "a different batch size"),
         ({"dataset": "mnist"}, "a different dataset"),
-        ({"options": {"a": 1}, "precision": "bf16"}, "different options or a different precision"),
+        ({"options": {"a": 1}, "precision": "bf16"}, "different options or precision"),
+        ({"dataset": "mnist", "batch_size": 256, "precision": "bf16"}, "a different dataset, batch size or precision"),
     ],
 )
 def test_a_network_trained_otherwise_is_scaled_by_its_images(runs: Runs, other: dict[str, Any], words: str) -> None:
