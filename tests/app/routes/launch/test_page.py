@@ -58,7 +58,7 @@ def test_a_form_without_a_target_is_refused(client: Any, look: Any) -> None:
 
 def test_a_plan_of_several_networks_says_that_its_figures_are_those_of_the_first(client: Any, look: Any) -> None:
     page = look(client.get("/launch?family=simple_cnn&also.family=simple_mlp&dataset=digits"))
-    assert page.words["plan-first"] == "First run, simple_cnn base on digits:"
+    assert page.words["plan-first"] == "With the first values: simple_cnn base on digits"
     assert "plan-first" not in look(client.get("/launch?family=simple_cnn&dataset=digits&seeds=3")).words
     ranged = look(client.get("/launch?family=simple_cnn&dataset=digits&lr=log 1e-4 .. 1e-2"))
     assert ranged.words["launch-changes"].startswith("1 setting changed from recipe default")
