@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from app.analysis.statistics import mean_of
-from app.contract.presets import PRESETS
 from app.contract.recipes import recipe_settings
 from bench.report import RESULTS, Row, row, save
 from bench.zoo_variants import VARIANTS, Variant
@@ -118,7 +117,7 @@ def _speedruns() -> list[dict[str, Any]]:
     result = json.loads(file.read_text())
     references = []
     for name, runs in result["runs"].items():
-        preset = dict(PRESETS[name])
+        preset = dict(result["presets"][name])
         network = {key: preset.pop(key) for key in ("family", "size", "dataset", "recipe")}
         usual = recipe_settings(network["recipe"], network["family"], network["dataset"])["epochs"]
         accuracy = mean_of([run["test"] for run in runs])
