@@ -82,11 +82,11 @@ def test_python_measures_the_same_reports_progress_and_waits_in_an_event_loop_to
     assert evaluated["accuracy"]["test"]["digit"] == pytest.approx(bare["summary"]["test/acc"]["last"])
 
 
-def test_a_run_without_weights_says_so(yard: Any) -> None:
+def test_a_run_without_weights_or_without_the_head_says_so(yard: Any, bare: Any) -> None:
     run = yard.log("elsewhere", {"val/acc": {0: 0.5}})
     number = str(yard.call(f"/runs/{run}")["number"])
     for command in ("evaluate", "robustness"):
         assert "this run was logged by a script, so its weights are not here" in said(yard, command, number, status=1)
     with Runyard(yard.address) as client, pytest.raises(RunyardError, match="logged by a script"):
         client.run(run).evaluate()
-    assert "does not predict 'color'" in said(yard, "evaluate", "1", "--head", "color", status=1)
+    assert "does not predict 'color'" in said(yard, "evaluate", str(bare["number"]), "--head", "color", status=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -310,6 +311,17 @@ def fit_run(
     job = Job("r", fence, fence, config, resume, chosen, "cpu", 1, changes=tuple(changes))
     result = fit(job, reporter, Control(shared))
     return Fitted(result, reporter, Path(chosen.artifacts), shared[PULSE])
+
+
+def fit_run_that_ends_worse(data_dir: Path, epochs: int = 6) -> tuple[RunConfig, Fitted]:
+    """A configuration and its run whose last epoch is not its best; the seed depends on the processor."""
+    for seed in range(20):
+        config = make_config("simple_mlp", "small", batch_size=32, epochs=epochs, lr=0.03, seed=seed)
+        fitted = fit_run(config, data_dir)
+        if max(said.epoch for said in fitted.reporter.events_of("checkpoint") if said.best) < epochs:
+            return config, fitted
+        shutil.rmtree(fitted.artifacts)
+    raise AssertionError("the last epoch is the best with every seed")
 
 
 # Supervisors ---------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_every_state_has_a_page(client: Any, look: Any, runs: Any, status: str, 
     ended = status in ("failed", "cancelled", "succeeded")
     assert bool(page.all("form", action=f"/runs/{run}/delete")) == ended
     assert bool(page.all("form", action=f"/runs/{run}/cancel")) != ended
-    assert ("No data yet" in page.html, "No data<" in page.html) == (not ended, ended)
+    assert ('No data<span class="yet"> yet<' in page.html, "No data</span>" in page.html) == (not ended, ended)
     assert look(client.get(f"/runs/{run}/head", headers=HTMX)).html.split()[0] in page.html
 
 
