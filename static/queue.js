@@ -204,7 +204,10 @@ area.addEventListener("change", ({ target: input }) => {
     if (input.checked) selected.add(run);
     else selected.delete(run);
     showSelection();
-  } else if (input.name === "priority" && input.reportValidity()) {
+  } else if (input.name === "priority" && !input.checkValidity()) {
+    report(`The priority was not changed: ${input.validationMessage}`, true);
+    input.value = input.defaultValue;
+  } else if (input.name === "priority") {
     // From here on the server's value counts, also if it rejects this one.
     input.defaultValue = input.value;
     act(run, "priority", { priority: input.value || "0" });

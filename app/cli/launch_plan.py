@@ -133,8 +133,10 @@ def make_plan(fields: Mapping[str, Any], catalog: Catalog, most_params: int | No
             except ValidationError as error:
                 # Imported only for invalid flags, because it is slow.
                 from app.contract.errors import to_field_errors
+                from app.contract.spec_errors import remaining_errors
 
                 invalid = to_field_errors(error.errors(include_url=False))
+                invalid += remaining_errors(given, {problem.field for problem in invalid}, catalog)
                 errors |= {(problem.field, problem.message): _with_hint(problem, given) for problem in invalid}
             except SpecError as error:
                 errors |= {(problem.field, problem.message): problem for problem in error.errors}

@@ -81,8 +81,15 @@ def test_the_queue_is_ordered_by_keys_and_by_drag_and_outlives_what_others_do(
     page.mouse.up()
     expect_order(page, yard, "five", "one", "two", "three")
 
-    # A number that is being written is not disturbed, and counts once it is done.
+    # A number that is out of range is refused beside the queue, and the field shows what counts again.
     priority = row(page, "three").locator("input[type=number]")
+    priority.fill("5000")
+    priority.press("Tab")
+    expect(page.locator("#queue-said.bad")).to_contain_text("The priority was not changed: Value must be less than")
+    expect(priority).to_have_value("0")
+    expect_order(page, yard, "five", "one", "two", "three")
+
+    # A number that is being written is not disturbed, and counts once it is done.
     priority.fill("9")
     yard.launch(family="simple_mlp", epochs=1, name="six")
     expect(page.get_by_role("link", name="5 queued")).to_be_visible()

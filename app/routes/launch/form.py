@@ -18,6 +18,7 @@ from app.contract.errors import to_field_errors
 from app.contract.presets import PRESETS
 from app.contract.recipes import ONE_CYCLE_WARMUP, RECIPES, recipe_settings
 from app.contract.spec import FieldError, RunConfig, RunSpec, SpecError, default_settings, resolve
+from app.contract.spec_errors import remaining_errors
 from app.routes.launch.field_groups import LABELS
 from app.routes.launch.multiple_values import MultipleValues, split_values
 from app.web.formatting import upper_first
@@ -227,23 +228,13 @@ def read_draft(form: Form, catalog: Catalog) -> Draft:
         draft.config = resolve(draft.spec, catalog)
     except ValidationError as error:
         add_errors(draft, to_field_errors(error.errors(include_url=False)))
-        add_errors(draft, _remaining_errors(draft.given, draft.errors, catalog))
+        add_errors(draft, remaining_errors(draft.given, draft.errors, catalog))
     except SpecError as error:
         add_errors(draft, error.errors)
     # A form that shows the dataset's targets has one checked; another request that names none takes the default.
     if shown_for and shown_for == form["dataset"][0] and not checked:
         add_errors(draft, [FieldError("targets", "choose at least one target")])
     return draft
-
-
-def _remaining_errors(given: dict[str, Any], wrong: dict[str, str], catalog: Catalog) -> list[FieldError]:
-    # Show all errors at once: a field that cannot be parsed must not hide errors of other fields.
-    rest = {name: value for name, value in given.items() if name not in wrong}
-    try:
-        resolve(RunSpec.model_validate(rest), catalog)
-    except (SpecError, ValidationError) as error:
-        return error.errors if isinstance(error, SpecError) else []
-    return []
 
 
 def add_errors(draft: Draft, errors: Iterable[FieldError]) -> None:

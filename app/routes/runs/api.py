@@ -18,6 +18,7 @@ from app.contract.errors import Invalid
 from app.contract.spec import FieldError, RunConfig, RunSpec, Tag, resolve
 from app.contract.steps import LARGEST_STEP, SMALLEST_STEP
 from app.contract.timestamps import iso
+from app.routes.runs.launch_route import LaunchRoute
 from app.services.live import Cursor, curve_as_json
 from app.store.database import reading
 from app.store.log import read_lines
@@ -225,7 +226,6 @@ def _command_fields(record: RunRecord) -> dict[str, Any] | None:
     return shown | {"exit_status": record.progress.get("exit_status")}
 
 
-@api.post("/runs", status_code=201)
 async def post_run(
     spec: RunSpec,
     parts: PartsDep,
@@ -238,6 +238,9 @@ async def post_run(
     run_id = await run_in_threadpool(launch, parts, catalog, spec, idempotency_key or None)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return as_json(*await run_in_threadpool(find_run, parts, run_id))
+
+
+api.add_api_route("/runs", post_run, methods=["POST"], status_code=201, route_class_override=LaunchRoute)
 
 
 @api.get("/runs", response_model=RunsOut)

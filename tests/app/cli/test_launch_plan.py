@@ -81,6 +81,8 @@ def test_a_size_that_one_of_several_families_lacks_is_told_with_what_it_has(cata
 def test_what_is_wrong_with_every_run_is_told_once(catalog: Catalog) -> None:
     fields = {"family": ["simple_cnn", "vit"], "size": ["all"], "epochs": "many", "lr": "-1"}
     assert refused(fields, catalog) == ["epochs must be a whole number", "lr must be greater than 0"]
+    beside = refused({"family": ["vit"], "size": ["tiny"], "options": {"pol": "cls"}, "epochs": "many"}, catalog)
+    assert [message.split(";")[0] for message in beside] == ["epochs must be a whole number", "no option 'pol' for vit"]
 
 
 @pytest.mark.parametrize(
