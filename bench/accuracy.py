@@ -3,8 +3,8 @@
 On real MNIST if its files are in the datasets folder, with every family; otherwise on a stand-in of its size, with
 simple_cnn alone. Each attempt is a separate process (``bench/training_loops.py``), and both candidates train with one
 thread in turn. Startup is not counted, and neither are the autotuning trials. Attempts are kept in the result: a
-benchmark that was interrupted goes on where it stopped. Attempts on different processors are not compared: of
-each network, those on the processor with most of them count.
+benchmark that was interrupted goes on where it stopped, on any processor. A pair is of one seed and one processor, and
+each processor has rows of its own.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ def main(
             data |= {"datasets": str(backend.settings.datasets)}
         for seed in range(1, seeds + 1):
             for network in chosen:
+                if _measured_elsewhere(network, seed, real, device, attempts):
+                    continue
                 fast: Attempt | None = None  # comes first, and the plain loop trains until it has reached as much
                 for title, overrides in CANDIDATES.items():
-                    case = {"family": network.family, "size": network.size, "threads": 1, "device": device}
-                    case |= {"seed": seed, **overrides}
-                    key = _key(network, title, seed, real, case)
+                    case = _case(network, device, seed, overrides)
+                    key = _key(network, title, seed, real, case, machine()["processor"])
                     if key not in attempts and time_left() > SECONDS_FOR_ONE:
                         addresses = {"redis": backend.settings.redis, "folder": str(backend.folder)}
                         attempt = _attempt(backend, case | data | addresses, targets, fast)
@@ -112,11 +113,24 @@ def main(
     _save(name, attempts, real, device, targets, networks or NETWORKS + STAND_IN, show=True)
 
 
-def _key(network: Network, title: str, seed: int, real: bool, case: dict[str, Any]) -> str:
+def _measured_elsewhere(network: Network, seed: int, real: bool, device: str, attempts: dict[str, Attempt]) -> bool:
+    """Whether both candidates have trained with this seed on another processor."""
+    cases = {title: _case(network, device, seed, overrides) for title, overrides in CANDIDATES.items()}
+    return any(
+        all(_key(network, title, seed, real, case, processor) in attempts for title, case in cases.items())
+        for processor in {attempt["processor"] for attempt in attempts.values()} - {machine()["processor"]}
+    )
+
+
+def _case(network: Network, device: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    named = {"family": network.family, "size": network.size, "threads": 1, "device": device, "seed": seed}
+    return named | overrides
+
+
+def _key(network: Network, title: str, seed: int, real: bool, case: dict[str, Any], processor: str) -> str:
     config = run_config(case).model_dump(exclude={"seed"})
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     data = "mnist" if real else "the stand-in"
-    processor = machine()["processor"]
     return f"{network.family} {network.size} on {data}, {title}, seed {seed}, {processor}, settings {digest}"
 
 
@@ -184,21 +198,21 @@ def _save(
 
 
 def _rows(network: Network, attempts: dict[str, Attempt], real: bool, targets: tuple[float, ...]) -> Iterator[Row]:
-    pairs = _pairs(f"{network.family} {network.size} on {'mnist' if real else 'the stand-in'}", attempts)
-    for each in _compared(network, pairs, targets):
-        yield each | {"processor": pairs[0][0]["processor"]}
+    prefix = f"{network.family} {network.size} on {'mnist' if real else 'the stand-in'}"
+    for processor, pairs in _pairs(prefix, attempts).items():
+        for each in _compared(network, pairs, targets):
+            yield each | {"processor": processor}
 
 
 def _compared(network: Network, pairs: list[tuple[Attempt, Attempt]], targets: tuple[float, ...]) -> Iterator[Row]:
     what = f"{network.family} {network.size}"
-    if pairs:
-        ends = [fast["epochs"][-1] for fast, _ in pairs]
-        ours_then = [100 * end["accuracy"] for end in ends]
-        plain_then = [100 * _best_by(plain, end["cpu"]) for (_, plain), end in zip(pairs, ends, strict=True)]
-        yield row(f"{what}, {FAST}: validation accuracy at the end, %", ours_then)
-        yield row(f"{what}, {PLAIN}: validation accuracy by then, %", plain_then)
-        ahead = [ours - plain for ours, plain in zip(ours_then, plain_then, strict=True)]
-        yield row(f"{what}: {FAST} ahead of the plain loop at the end, points", ahead, ">= 0", slack=0)
+    ends = [fast["epochs"][-1] for fast, _ in pairs]
+    ours_then = [100 * end["accuracy"] for end in ends]
+    plain_then = [100 * _best_by(plain, end["cpu"]) for (_, plain), end in zip(pairs, ends, strict=True)]
+    yield row(f"{what}, {FAST}: validation accuracy at the end, %", ours_then)
+    yield row(f"{what}, {PLAIN}: validation accuracy by then, %", plain_then)
+    ahead = [ours - plain for ours, plain in zip(ours_then, plain_then, strict=True)]
+    yield row(f"{what}: {FAST} ahead of the plain loop at the end, points", ahead, ">= 0", slack=0)
     for target in targets:
         goal = f"{what} to {100 * target:g}%"
         ours = [_time_to(fast, target, "cpu") for fast, _ in pairs]
@@ -226,8 +240,8 @@ def _compared(network: Network, pairs: list[tuple[Attempt, Attempt]], targets: t
                 yield row(f"{goal}: {FAST} / plain loop, CPU", ratios(fast, plain), network.target, note=gave_up)
 
 
-def _pairs(prefix: str, attempts: dict[str, Attempt]) -> list[tuple[Attempt, Attempt]]:
-    """Attempts of both candidates with the same seed on one processor; of several settings, the newest."""
+def _pairs(prefix: str, attempts: dict[str, Attempt]) -> dict[str, list[tuple[Attempt, Attempt]]]:
+    """Attempts of both candidates with the same seed, by processor; of several settings, the newest."""
     digests = {}
     for key in attempts:
         for title in CANDIDATES:
@@ -238,8 +252,8 @@ def _pairs(prefix: str, attempts: dict[str, Attempt]) -> list[tuple[Attempt, Att
         for key, attempt in attempts.items():
             if key.startswith(f"{prefix}, {title}, ") and key.endswith(digest):
                 found[attempt["processor"]][attempt["seed"]][title] = attempt
-    by_processor = [
-        [(pair[FAST], pair[PLAIN]) for _, pair in sorted(by_seed.items()) if len(pair) == len(CANDIDATES)]
-        for by_seed in found.values()
-    ]
-    return max(reversed(by_processor), key=len, default=[])
+    pairs = {
+        processor: [(pair[FAST], pair[PLAIN]) for _, pair in sorted(by_seed.items()) if len(pair) == len(CANDIDATES)]
+        for processor, by_seed in sorted(found.items())
+    }
+    return {processor: several for processor, several in pairs.items() if several}

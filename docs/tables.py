@@ -223,34 +223,40 @@ def reference_rows() -> list[str]:
     return rows
 
 
+def _time_to_accuracy() -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of ``bench accuracy`` by what they say and the processor."""
+    rows = json.loads((RESULTS / "accuracy.json").read_text())["rows"]
+    return {(row["what"], row["processor"]): row for row in rows}
+
+
 def goal_rows() -> list[str]:
     """Training times to validation accuracies on MNIST, of recipe `fast` and of a plain loop."""
-    measured = {row["what"]: row for row in json.loads((RESULTS / "accuracy.json").read_text())["rows"]}
+    measured = _time_to_accuracy()
     rows = []
-    for what, ratio in measured.items():
+    for (what, processor), ratio in measured.items():
         goal = what.removesuffix(": recipe fast / plain loop, CPU")
         if goal == what:
             continue
-        fast = measured[f"{goal}, recipe fast: CPU time, s"]
-        plain = measured[f"{goal}, plain loop, Adam 1e-3: CPU time, s"]
+        fast = measured[f"{goal}, recipe fast: CPU time, s", processor]
+        plain = measured[f"{goal}, plain loop, Adam 1e-3: CPU time, s", processor]
         never = plain.get("note", "")
         times = [f"{_rounded(fast['median'])} s", f"{'> ' if never else ''}{_rounded(plain['median'])} s"]
         times[1] += f" ({never})" if never else ""
-        cells = [goal, *times, f"{'< ' if never else ''}{_rounded(ratio['median'])}"]
-        cells += [ratio["processor"], str(ratio["n"])]
+        cells = [goal, *times, f"{'< ' if never else ''}{_rounded(ratio['median'])}", processor, str(ratio["n"])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
 def end_rows() -> list[str]:
     """Validation accuracies on MNIST when recipe `fast` ends, of it and of a plain loop."""
-    measured = {row["what"]: row for row in json.loads((RESULTS / "accuracy.json").read_text())["rows"]}
+    measured = _time_to_accuracy()
     rows = []
-    for what, plain in measured.items():
+    for (what, processor), plain in measured.items():
         network = what.removesuffix(", plain loop, Adam 1e-3: validation accuracy by then, %")
         if network != what:
-            fast = measured[f"{network}, recipe fast: validation accuracy at the end, %"]
-            rows.append(f"| {network} | {fast['median']:.2f} | {plain['median']:.2f} | {plain['n']} |")
+            fast = measured[f"{network}, recipe fast: validation accuracy at the end, %", processor]
+            cells = [network, f"{fast['median']:.2f}", f"{plain['median']:.2f}", processor, str(plain["n"])]
+            rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
