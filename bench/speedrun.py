@@ -1,8 +1,8 @@
-"""Seconds from launch to the end of the `speedrun` presets on real MNIST, through a whole Runyard, and their accuracy.
+"""Seconds of training of the `speedrun` presets on real MNIST, through a whole Runyard, and their accuracy.
 
-Five seeds each, on all cores, with nothing else running. The seconds are those of the run's page: data, autotuning,
-training, validation after every epoch, checkpoints and test. Kept with each seed: the validation accuracy after every
-epoch and the seconds since the first step.
+Five seeds each, on all cores, with nothing else running. The seconds are those of the run's page, from the first step
+to the end: training, validation after every epoch, checkpoints and test. Kept with each seed: the validation accuracy
+after every epoch and the seconds since the first step.
 """
 
 from __future__ import annotations

@@ -198,27 +198,27 @@ class Settings(BaseSettings):
         None,
         ge=0,
         description="Number of days after the end of a run for which its checkpoints are kept, except the best one; if"
-        " unset, for ever.",
+        " unset, forever.",
     )
     best_checkpoints_days: float | None = Field(
         None,
         ge=0,
-        description="Number of days after the end of a run for which its best checkpoint is kept; if unset, for ever.",
+        description="Number of days after the end of a run for which its best checkpoint is kept; if unset, forever.",
     )
     predictions_days: float | None = Field(
         None,
         ge=0,
         description="Number of days after the end of a run, or its evaluation, for which its predictions are kept; if"
-        " unset, for ever.",
+        " unset, forever.",
     )
     logs_days: float | None = Field(
-        None, ge=0, description="Number of days after the end of a run for which its log is kept; if unset, for ever."
+        None, ge=0, description="Number of days after the end of a run for which its log is kept; if unset, forever."
     )
     spools_days: float | None = Field(
         None,
         ge=0,
         description="Number of days for which reports of ended runs that no worker has sent are kept in the data"
-        " folder; if unset, for ever.",
+        " folder; if unset, forever.",
     )
     keep_free_gib: float | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Sends many requests that nobody means: ``python -m tests.fuzz --seed 7 --requests 100000``."""
+"""Sends many malformed and random requests: ``python -m tests.fuzz --seed 7 --requests 100000``."""
 
 from __future__ import annotations
 
