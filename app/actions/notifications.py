@@ -139,8 +139,8 @@ def add_rule(parts: Parts, spec: RuleSpec) -> str:
             raise _invalid("metric", "a rule for no new data covers all metrics; leave metric blank")
         if not 0 < spec.value <= 100_000:
             raise _invalid("value", "value must be greater than 0 and at most 100,000 minutes")
-    elif "/" not in spec.metric or not all(part.strip() for part in spec.metric.split("/")):
-        raise _invalid("metric", "metric must be the name of a metric, e.g. val/acc or train/loss")
+    elif not spec.metric.strip():
+        raise _invalid("metric", "metric must be the name of a metric, such as val/acc or one that a script logs")
     if not math.isfinite(spec.value):
         raise _invalid("value", "value must be a finite number")
     now = time.time()

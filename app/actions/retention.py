@@ -28,8 +28,8 @@ class Retention:
 
     @property
     def limited(self) -> bool:
-        """Whether any setting limits what is kept."""
-        return any(rule.value is not None for rule in self.rules)
+        """Whether any setting limits what is kept, besides that of deleted runs, which always has a value."""
+        return any(rule.value is not None for rule in self.rules if rule.setting != "RUNYARD_TRASH_DAYS")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ Metric = Annotated[
 Goal = Annotated[
     str | None,
     _option(
-        "--goal", metavar="max|min", help="Which values of --metric are better (default: max for accuracies, else min)."
+        "--goal",
+        metavar="max|min",
+        help="Which values of --metric are better (default: max for"
+        " accuracies, F1, AUC, precision, recall and throughputs, else min).",
     ),
 ]
 Prune = Annotated[

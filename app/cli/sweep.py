@@ -77,7 +77,8 @@ Direction = Annotated[
     _option(
         "--direction",
         metavar="NAME",
-        help="Whether to maximize or minimize --metric (default: maximize accuracies, minimize others).",
+        help="Whether to maximize or minimize --metric (default: maximize accuracies, F1, AUC, precision, recall and"
+        " throughputs, minimize others).",
     ),
 ]
 Pruning = Annotated[

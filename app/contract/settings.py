@@ -193,7 +193,9 @@ class Settings(BaseSettings):
         description="How many runs one person can have queued at once; a launch of more is rejected as a whole. 0: any"
         " number. Administrators can set another limit for a person.",
     )
-    trash_days: float = Field(7.0, ge=0, description="Number of days for which deleted runs can be restored.")
+    trash_days: float = Field(
+        7.0, ge=0, description="Number of days for which deleted runs, datasets and people can be restored."
+    )
     checkpoints_days: float | None = Field(
         None,
         ge=0,

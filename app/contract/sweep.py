@@ -176,7 +176,10 @@ class SweepSpec(BaseModel):
         None, ge=1, le=MOST_RUNS, description=f"Number of configurations for random and tpe (default: {DEFAULT_DRAWS})."
     )
     metric: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "val/acc"
-    direction: Direction | None = Field(None, description="Default: maximize accuracies, minimize other metrics.")
+    direction: Direction | None = Field(
+        None,
+        description="Default: maximize accuracies, F1, AUC, precision, recall and throughputs, minimize other metrics.",
+    )
     pruning: Pruning | None = Field(
         None, description="Stop runs early that do worse than others at the same epoch: median or asha."
     )

@@ -187,7 +187,12 @@ HOW_ROWS = (
     Row("method", "Method", "choice", "automatic: grid search, or random search if any field has a range"),
     Row("draws", "Draws", "whole", "number of configurations to try in a random or Bayesian search"),
     Row("metric", "Objective", "words", "the best value that the script logs of this metric counts"),
-    Row("direction", "Goal", "choice", "automatic: maximizes accuracies, minimizes everything else"),
+    Row(
+        "direction",
+        "Goal",
+        "choice",
+        "automatic: maximizes accuracies, F1, AUC, precision, recall and throughputs, minimizes other metrics",
+    ),
     Row("pruning", "Pruning", "choice", "stops runs that lag behind the others after the same number of values"),
 )
 HOW_BLANKS = {"method": "automatic", "draws": str(DEFAULT_DRAWS), "metric": "val/acc"}

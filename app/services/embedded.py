@@ -375,6 +375,6 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            another = 'choose another with --port, or make up ARGS="--port 9000"'
+            another = 'choose another with --port (in a checkout: `make up ARGS="--port 9000"`)'
             raise StartError(f"port {port} on {host} is already in use ({error.strerror}); {another}") from error
         return int(probe.getsockname()[1])

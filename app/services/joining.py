@@ -37,9 +37,15 @@ def why_not_joinable(settings: Settings) -> str:
         )
     url = urlsplit(settings.redis_url)
     if is_loopback(url.hostname or "localhost"):
-        return f"RUNYARD_REDIS_URL names {url.hostname}, which is another machine's own address; name this one's"
+        return (
+            f"RUNYARD_REDIS_URL names {url.hostname}, which on another machine means that machine itself; use an"
+            " address of this machine that others can reach"
+        )
     if any(name in OWN_CERTIFICATES for name, _ in parse_qsl(url.query)):
-        return "RUNYARD_REDIS_URL names files of this machine; start `runyard worker` with its own files by hand"
+        return (
+            "RUNYARD_REDIS_URL has certificate or key files of this machine, which a token cannot pass on; set the"
+            " variables on the other machine and start `runyard worker` there"
+        )
     if settings.artifact_url is None or "://" not in settings.artifact_url or settings.artifact_url.startswith("file:"):
         return "other machines cannot read a folder of this one; set RUNYARD_ARTIFACT_URL to a store such as s3://…"
     return ""

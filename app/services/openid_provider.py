@@ -263,7 +263,7 @@ def _unverified(reason: str) -> str:
 def denied(error: str) -> Forbidden:
     """What to say when the provider sends somebody back without a code; ``error``: its word for it."""
     if error == "access_denied":
-        return Forbidden("the provider did not let you in, or you have canceled")
+        return Forbidden("the provider did not let you in, or you stopped the sign-in")
     plain = error[:40] if error.isascii() and error.replace("_", "").isalnum() else "unknown"
     return Forbidden(f"the provider did not sign you in: {plain}")
 

@@ -112,7 +112,7 @@ def test_people_sign_in_at_a_provider_and_get_the_role_of_their_group(
     expect(page.get_by_role("alert")).to_have_text(re.compile("^This sign-in was used, has expired or"))
     go_to_provider(page, yard)
     page.get_by_role("button", name="Deny").click()
-    expect(page.get_by_role("alert")).to_have_text("The provider did not let you in, or you have canceled.")
+    expect(page.get_by_role("alert")).to_have_text("The provider did not let you in, or you stopped the sign-in.")
     faults += faults_of(page)
 
     # The audit log has all of it, and a person who is disabled stays out.

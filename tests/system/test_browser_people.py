@@ -92,11 +92,11 @@ def test_three_people_work_in_one_yard_and_each_may_do_what_their_role_says(
         faults = look_at(browser, grace, link) + look_at(browser, grace, yard.address + "/sign-in")
         ada.goto(link)
         ada.get_by_label("Name").fill(ADA)
-        for label, typed in (("Password", PASSWORD), ("Password, once more", f"{PASSWORD}.")):
+        for label, typed in (("Password", PASSWORD), ("Repeat password", f"{PASSWORD}.")):
             ada.get_by_label(label, exact=True).fill(typed)
         ada.get_by_role("button", name="Create administrator").click()
         expect(ada.get_by_role("alert")).to_have_text("The passwords differ.")
-        for label in ("Password", "Password, once more"):
+        for label in ("Password", "Repeat password"):
             ada.get_by_label(label, exact=True).fill(PASSWORD)
         ada.get_by_role("button", name="Create administrator").click()
         expect(ada.get_by_role("link", name=ADA, exact=True)).to_be_visible()
@@ -134,7 +134,7 @@ def test_three_people_work_in_one_yard_and_each_may_do_what_their_role_says(
         grace.get_by_role("contentinfo").get_by_role("link", name=GRACE).click()
         tokens = grace.locator("form[action='/account/tokens']")
         tokens.get_by_label("Name").fill("laptop")
-        tokens.get_by_label("May").select_option("read")
+        tokens.get_by_label("Scope").select_option("read")
         tokens.get_by_role("button", name="Create token").click()
         secret = grace.locator("code.secret").inner_text()
         grace.goto(f"{yard.address}/account")

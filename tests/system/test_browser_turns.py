@@ -49,7 +49,7 @@ def test_two_people_take_turns_and_are_told_their_limits(
         (link,) = yard.until(lambda: re.findall(r"http://\S+/welcome\?code=\S+", yard.output.read_text()))
         ada.goto(link)
         ada.get_by_label("Name").fill(ADA)
-        for label in ("Password", "Password, once more"):
+        for label in ("Password", "Repeat password"):
             ada.get_by_label(label, exact=True).fill(PASSWORD)
         ada.get_by_role("button", name="Create administrator").click()
         expect(ada.locator("#yard")).to_contain_text("1 worker", timeout=120_000)

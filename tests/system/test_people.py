@@ -122,7 +122,7 @@ def test_a_team_comes_in_by_the_door_and_nobody_else(
         page.goto(link)
         page.get_by_label("Name").fill("ada")
         page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_label("Password, once more").fill(PASSWORD)
+        page.get_by_label("Repeat password").fill(PASSWORD)
         page.get_by_role("button", name="Create administrator").click()
         expect(page.get_by_role("link", name="ada")).to_be_visible()
         page.goto(f"{address}/admin")

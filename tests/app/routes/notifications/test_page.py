@@ -64,11 +64,16 @@ def test_a_rule_is_made_listed_and_removed(client: Any, runs: Any) -> None:
     assert client.get("/api/v1/rules").json()["rules"] == []
 
 
+def test_a_rule_takes_any_name_that_a_script_may_log(client: Any) -> None:
+    assert client.post("/api/v1/rules", json={"comparison": "below", "metric": " loss ", "value": 0.1}).status_code == 201
+    assert client.get("/api/v1/rules").json()["rules"][0]["metric"] == "loss"
+
+
 @pytest.mark.parametrize(
     ("said", "field"),
     [
         ({"comparison": "above", "value": 1}, "metric"),
-        ({"comparison": "above", "metric": "accuracy", "value": 1}, "metric"),
+        ({"comparison": "above", "metric": "  ", "value": 1}, "metric"),
         ({"comparison": "silent", "metric": "val/acc", "value": 1}, "metric"),
         ({"comparison": "silent", "value": 0}, "value"),
         ({"comparison": "near", "metric": "val/acc", "value": 1}, "comparison"),

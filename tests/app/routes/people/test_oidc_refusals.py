@@ -170,7 +170,7 @@ def test_many_started_sign_ins_leave_little_behind(parts: Parts, idp: Provider, 
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("error=access_denied", "The provider did not let you in, or you have canceled."),
+        ("error=access_denied", "The provider did not let you in, or you stopped the sign-in."),
         ("error=login_required", "The provider did not sign you in: login_required."),
         ("error=%3Cb%3Ecall+us%3C/b%3E", "The provider did not sign you in: unknown."),
         ("", "The provider did not sign you in: unknown."),
@@ -186,7 +186,7 @@ def test_a_provider_that_denies_without_the_state_is_understood(
 ) -> None:
     leave(client)
     answer = come_back(client, "error=access_denied&code=x")
-    assert refusal(answer) == (403, "The provider did not let you in, or you have canceled.")
+    assert refusal(answer) == (403, "The provider did not let you in, or you stopped the sign-in.")
     # It is no answer to what is under way.
     assert runs.sql("SELECT count(*) FROM sign_in_attempt") == [(1,)]
 

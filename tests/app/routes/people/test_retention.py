@@ -101,7 +101,7 @@ def test_what_was_removed_is_deleted_by_the_recorder_and_in_the_audit_log(
     assert artifacts.find(settings, f"{old}/*/*") == []
     part = admin.get("/admin/system/retention", params={"doomed": waiting["deleting_bytes"]}).text
     assert "Deleting" not in part
-    assert "Nothing may be removed now." in part
+    assert "There is nothing to remove now." in part
     (event,) = admin.get("/api/v1/audit", params={"action": "retention."}).json()["events"]
     assert (event["who"], event["detail"]["runs"], event["detail"]["logs"]) == (ADMINISTRATOR, 1, 1)
     assert admin.post("/api/v1/retention").json() == {"count": 0, "bytes": 0, "left": 0}

@@ -117,8 +117,8 @@ def test_a_machine_with_another_protocol_is_told_what_to_do_and_uses_nothing(par
     [
         ({"redis_url": None}, "other machines cannot reach the Redis that Runyard starts"),
         ({"redis_url": "unix:///tmp/redis.sock"}, "other machines cannot reach the Redis that Runyard starts"),
-        ({"redis_url": "redis://127.0.0.1:6379"}, "RUNYARD_REDIS_URL names 127.0.0.1, which is another machine's own"),
-        ({"redis_url": f"{REDIS}?ssl_certfile=/c.pem"}, "RUNYARD_REDIS_URL names files of this machine"),
+        ({"redis_url": "redis://127.0.0.1:6379"}, "RUNYARD_REDIS_URL names 127.0.0.1, which on another machine means"),
+        ({"redis_url": f"{REDIS}?ssl_certfile=/c.pem"}, "RUNYARD_REDIS_URL has certificate or key files"),
         ({"artifact_url": None}, "other machines cannot read a folder of this one"),
         ({"artifact_url": "/srv/yard"}, "other machines cannot read a folder of this one"),
         ({"artifact_url": "file:///srv/yard"}, "other machines cannot read a folder of this one"),
