@@ -58,6 +58,10 @@ def _on_digits() -> Iterator[Variant]:
 def _on_cifar10() -> Iterator[Variant]:
     for family, size in (("simple_cnn", "large"), ("convnext_v2", "base"), ("vit", "small"), ("efficientnet", "small")):
         yield Variant(family, size, "cifar10", "cifar", epochs=15)
+    smaller = {"simple_dense_net": "small", "simple_mlp": "base"}
+    smaller |= dict.fromkeys(("simple_cnn", "convnext_v2", "efficientnet", "vit"), "tiny")
+    for family, size in smaller.items():
+        yield Variant(family, size, "cifar10", "cifar", epochs=15, seeds=(1,))
 
 
 VARIANTS = (*_on_digits(), *_on_mnist(), *_on_cifar10())
