@@ -65,7 +65,8 @@ def test_a_rule_is_made_listed_and_removed(client: Any, runs: Any) -> None:
 
 
 def test_a_rule_takes_any_name_that_a_script_may_log(client: Any) -> None:
-    assert client.post("/api/v1/rules", json={"comparison": "below", "metric": " loss ", "value": 0.1}).status_code == 201
+    rule = {"comparison": "below", "metric": " loss ", "value": 0.1}
+    assert client.post("/api/v1/rules", json=rule).status_code == 201
     assert client.get("/api/v1/rules").json()["rules"][0]["metric"] == "loss"
 
 
