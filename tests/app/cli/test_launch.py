@@ -158,7 +158,10 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
         ("", ["a family or a preset is required; families: "]),
         ("--family vit --size hug", ["no size 'hug' for vit; sizes: tiny, small, base, large"]),
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
-        ("--family vit --epochs 0 --recipe slow", ["epochs must be at least 1"]),
+        (
+            "--family vit --epochs 0 --recipe slow",
+            ["epochs must be at least 1", "no recipe 'slow'; recipes: default, "],
+        ),
         (
             "--family vit,simple_cnn --auxiliary",
             ["vit does not support auxiliary scalars; families that do: simple_cnn"],
