@@ -160,7 +160,7 @@ def test_one_run_is_no_sweep(url: str, runyard: Command, yard: Runyard) -> None:
         ("--family vit,simple_cnn --size large_pool4", ["no size 'large_pool4' for vit; sizes: "]),
         (
             "--family vit --epochs 0 --recipe slow",
-            ["epochs must be at least 1", "no recipe 'slow'; recipes: default, "],
+            ["epochs must be at least 1", "no recipe 'slow'; recipes: "],
         ),
         (
             "--family vit,simple_cnn --auxiliary",
