@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from app.actions.retention import Retention
 from app.contract.events import Checkpoint, LogLine, PredictionsKept
 from app.contract.settings import Settings
 from app.services import artifacts, cleaner
 from app.services.recorder import Recorder
+from app.services.retention import Plan, rules
 from app.store.database import writing
 from app.store.lineage import save_checkpoint
 from app.store.log import add_lines
@@ -162,3 +164,11 @@ def test_pages_and_answers_say_in_one_sentence_what_is_gone(admin: TestClient, o
         assert admin.get(f"/api/v1/runs/{old}/{path}").status_code < 500, path
     assert admin.get("/playground", params={"runs": "1"}).status_code == 200
     assert admin.post(f"/api/v1/runs/{old}/retry").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "limited"), [({}, False), ({"trash_days": 1.0}, False), ({"logs_days": 30.0}, True)]
+)
+def test_the_days_of_deleted_runs_alone_are_no_limit(changes: dict[str, float], limited: bool) -> None:
+    found = Retention(rules(Settings().model_copy(update=changes)), Plan(()), 0, 0)
+    assert found.limited is limited
