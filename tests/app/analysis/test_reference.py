@@ -11,6 +11,7 @@ import pytest
 
 from app.analysis import reference
 from app.analysis.reference import reference_of, references
+from app.contract.datasets import DATASETS
 from app.contract.spec import RunSpec, resolve
 
 ROW: dict[str, Any] = {
@@ -121,5 +122,6 @@ def test_the_results_in_this_repository_are_of_networks_and_datasets_that_exist(
     assert found
     for (family, size, dataset), each in found.items():
         assert dataset in catalog.families[family].size(size).params
-        assert 0.5 < each.mean <= 1
+        # An accuracy as a fraction, far above the guesses of a network that learned nothing.
+        assert 4 / DATASETS[dataset].targets[0].classes < each.mean <= 1
         assert each.seeds >= 1
