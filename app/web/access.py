@@ -138,7 +138,8 @@ def _refuse(request: Request, parts: Parts, error: RunyardError) -> Response:
         code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "REQUEST_LIMIT_EXCEEDED"}.get(error.status)
         content = {"error_code": code or "ENDPOINT_NOT_FOUND", "message": error.message}
         return JSONResponse(content, error.status, dict(error.headers))
-    if not isinstance(error, Unauthorized) or path.startswith("/api/"):
+    scraped = path == "/metrics" and "text/html" not in request.headers.get("accept", "")
+    if not isinstance(error, Unauthorized) or path.startswith("/api/") or scraped:
         return answer_to(request, error)
     target = path + (f"?{request.url.query}" if request.url.query else "")
     if "hx-request" in request.headers:

@@ -66,7 +66,7 @@ def problem(status: int, title: str, detail: str, errors: Sequence[FieldError] =
 
 def answer_to(request: Request, error: RunyardError) -> Response:
     """Return an error as problem details to the API, and as a page to a browser."""
-    if request.url.path.startswith("/api/") or request.url.path == "/healthz":
+    if request.url.path.startswith("/api/") or request.url.path in ("/healthz", "/metrics"):
         answer: Response = problem(error.status, error.title, error.message, error.errors)
     else:
         templates = request.app.state.parts.templates

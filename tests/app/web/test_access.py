@@ -125,6 +125,10 @@ def test_refusals_say_why_in_the_language_of_the_client(parts: Parts, guarded: T
     api = guarded.get("/api/v1/runs")
     assert (api.status_code, api.json()["detail"]) == (401, "sign in first")
     assert api.headers["www-authenticate"] == 'Bearer realm="Runyard"'
+    prometheus = guarded.get("/metrics", headers={"accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"})
+    assert (prometheus.status_code, prometheus.json()["detail"]) == (401, "sign in first")
+    browser = guarded.get("/metrics", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (browser.status_code, browser.headers["location"]) == (303, "/sign-in?next=%2Fmetrics")
     mlflow = guarded.post("/api/2.0/mlflow/runs/create")
     assert (mlflow.status_code, mlflow.json()["error_code"]) == (401, "UNAUTHENTICATED")
     fragment = guarded.get("/now/yard", headers={"hx-request": "true"})
