@@ -38,6 +38,7 @@ def _check_host(settings: Settings) -> None:
 
 def check_data_folder(settings: Settings) -> None:
     """Exit with a sentence unless the data folder can be written to."""
+    from app.contract.process import leave_forbidden_folder
     from app.services import data_folder
     from app.services.data_folder import StartError
 
@@ -46,6 +47,7 @@ def check_data_folder(settings: Settings) -> None:
     except StartError as error:
         print(f"runyard: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+    leave_forbidden_folder()
 
 
 def _check_database(settings: Settings) -> None:

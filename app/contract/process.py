@@ -43,6 +43,17 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
+def leave_forbidden_folder() -> None:
+    """Go to ``/`` if this user may not enter the current folder, such as the home of who ran ``sudo -u``.
+
+    Processes of multiprocessing enter their parent's folder, and would fail.
+    """
+    try:
+        os.chdir(".")
+    except PermissionError:
+        os.chdir("/")
+
+
 @contextmanager
 def imports_without_gc() -> Iterator[None]:
     """Import modules without collecting garbage, which would take a fifth of the time; nothing they create is garbage.

@@ -255,12 +255,14 @@ FAULTS: dict[str, tuple[Make, tuple[str, ...], str]] = {
 }
 
 
-def start(folder: Path, command: tuple[str, ...], fault: Fault) -> subprocess.CompletedProcess[str]:
+def start(
+    folder: Path, command: tuple[str, ...], fault: Fault, current: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RUNYARD_")}
-    settings = {"RUNYARD_DATA_DIR": str(folder / "data"), "RUNYARD_PORT": "0"}
+    settings = {"RUNYARD_DATA_DIR": str(folder / "data"), "RUNYARD_PORT": "0", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*fault.prefix, sys.executable, "-m", "app.cli", *command],
-        cwd=ROOT,
+        cwd=current,
         env=clean | settings | fault.environment,
         capture_output=True,
         text=True,
@@ -285,6 +287,19 @@ def test_a_fault_at_the_start_is_one_sentence(tmp_path: Path, name: str, command
     assert "Traceback" not in done.stdout + done.stderr
     lines = told(done.stderr, tmp_path).splitlines()
     assert [line for line in lines if line.startswith(f"runyard: {sentence}")], done.stderr
+
+
+def test_a_worker_starts_in_a_folder_that_its_user_may_not_enter(tmp_path: Path) -> None:
+    forbidden = tmp_path / "home"
+    forbidden.mkdir(mode=0)
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a command in a folder that the command may not enter")
+    with ExitStack() as stack:
+        fault = no_gpu(tmp_path, stack)
+        fault.prefix = as_owner_only()
+        done = start(tmp_path, ("worker",), fault, forbidden)
+    # It looked for its GPU in a process of multiprocessing, which enters the folder of its parent.
+    assert "runyard: RUNYARD_DEVICE is cuda:99, but PyTorch finds no such GPU on this machine" in done.stderr
 
 
 @pytest.mark.parametrize("name", FAULTS)
