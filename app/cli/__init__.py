@@ -33,6 +33,7 @@ from app.cli import (
     runs,
     serve,
     sign_in,
+    suggestion,
     sweep,
     sync,
     watch,
@@ -47,6 +48,7 @@ COMPONENTS = "Components of `runyard up`"
 
 cli = typer.Typer(
     name="runyard",
+    cls=suggestion.Group,
     help="Launch, watch and compare training runs of image classifiers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,7 +61,7 @@ for command in (runs.ls, runs.show, watch.watch, runs.logs, runs.compare, export
 for command in (evaluate.evaluate, evaluate.robustness):
     cli.command(rich_help_panel=INSPECT)(command)
 cli.command("export-model", rich_help_panel=INSPECT)(export_model.export_model)
-for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork):
+for command in (manage.cancel, change.change, manage.retry, manage.resume, manage.clone, manage.fork, manage.rm):
     cli.command(rich_help_panel=MANAGE)(command)
 cli.command("import", rich_help_panel=MANAGE)(run_imports.import_)
 cli.command(rich_help_panel=MANAGE)(sync.sync)

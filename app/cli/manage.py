@@ -1,9 +1,10 @@
-"""`runyard cancel`, `retry`, `resume`, `clone` and `fork`: manage runs."""
+"""`runyard cancel`, `retry`, `resume`, `clone`, `fork` and `rm`: manage runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -47,8 +48,8 @@ def cancel(
         print(f"{_runs(cancelled, 'queued')} cancelled, {_runs(stopping, 'running')} stopping")
 
 
-def _runs(count: int, kind: str) -> str:
-    return f"{count:,} {kind} run{'' if count == 1 else 's'}"
+def _runs(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}{' ' if kind else ''}run{'' if count == 1 else 's'}"
 
 
 def retry(runs: Names = None, as_json: AsJson = False, url: Url = None) -> None:
@@ -93,6 +94,38 @@ def fork(
 ) -> None:
     """Continue from an earlier epoch of a run with changed settings, as a new run."""
     _make(url, as_json, run, lambda original: original.fork(epoch, **read_changes(changes or [])))
+
+
+def rm(
+    runs: Names = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Restore these runs from the trash; takes their whole ids.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Move ended runs to the trash; --undo restores them."""
+    with connected(url) as yard:
+        if not runs:
+            raise ValueError("specify the runs to " + ("restore" if undo else "delete"))
+        if undo:
+            restored = [yard.ask("POST", f"/runs/{quote(name, safe='')}/restore") for name in runs]
+            if as_json:
+                print_json({"runs": restored})
+            else:
+                print(f"{_runs(len(restored))} restored")
+            return
+        found = find_runs(yard, runs)
+        if active := [f"#{run.number} is {run.status}" for run in found if not run.ended]:
+            raise ValueError(f"{', '.join(active)}; `runyard cancel` stops a run")
+        for run in found:
+            run.delete()
+        ids = [run.id for run in found]
+        if as_json:
+            print_json({"deleted": ids})
+        else:
+            them = "it" if len(ids) == 1 else "them"
+            print(f"{_runs(len(ids))} deleted; `runyard rm --undo {' '.join(ids)}` restores {them}")
 
 
 def _make(url: str | None, as_json: bool, name: str, act: Callable[[Run], Run]) -> None:

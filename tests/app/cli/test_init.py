@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from _runyard import __version__
 from app.cli import cli
+from app.cli.suggestion import SUGGESTIONS
 from tests.app.cli.conftest import Command
 
 
@@ -24,7 +25,7 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
         *("up", "launch", "exec"),
         *("ls", "show", "watch", "logs", "compare", "export", "files", "predict"),
         *("evaluate", "robustness", "export-model"),
-        *("cancel", "change", "retry", "resume", "clone", "fork", "import", "sync"),
+        *("cancel", "change", "retry", "resume", "clone", "fork", "rm", "import", "sync"),
         *("architectures", "datasets", "presets", "workers", "doctor"),
         *("backup", "restore", "prune"),
         *("login", "logout", "whoami", "audit"),
@@ -38,6 +39,16 @@ def test_help_names_every_command_and_is_shown_where_none_is_given(runyard: Comm
     for words in (["--help"], []):
         said = runyard(*words).output
         assert all(f" {name} " in said for name in (*names, *groups))
+
+
+def test_a_word_of_other_programs_suggests_the_command_of_that_meaning(runyard: Command) -> None:
+    commands = {" ".join(words) for words, _ in every_command(get_command(cli))}
+    assert set(SUGGESTIONS.values()) <= commands
+    assert not commands & set(SUGGESTIONS)
+    done = runyard("runs", "--status", "failed")
+    assert done.exit_code == 2
+    assert "No such command 'runs'. Did you mean 'ls'?" in done.output
+    assert "'launch'" in runyard("lanch").output
 
 
 def every_command(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:

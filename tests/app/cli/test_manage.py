@@ -48,9 +48,30 @@ def test_a_run_is_launched_again_as_it_was_or_with_changes(
     assert [run.relation for run in yard.runs(limit=2)] == ["clone", "retry"]
 
 
+def test_ended_runs_go_to_the_trash_and_come_back(url: str, runyard: Command, runs: Runs, yard: Runyard) -> None:
+    ids = [runs.add() for _ in range(3)]
+    for each in ids[:2]:
+        runs.finish(each)
+    done = runyard("rm", "1", "3")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "#3 is queued; `runyard cancel` stops a run" in done.stderr
+    assert len(list(yard.runs())) == 3
+    done = runyard("rm", "1", "#2")
+    assert done.stdout == f"2 runs deleted; `runyard rm --undo {ids[0]} {ids[1]}` restores them\n"
+    assert [run.id for run in yard.runs()] == [ids[2]]
+    assert runyard("rm", "--undo", ids[0]).stdout == "1 run restored\n"
+    assert json.loads(runyard("rm", "--undo", ids[1], "--json").stdout)["runs"][0]["id"] == ids[1]
+    assert len(list(yard.runs())) == 3
+    assert json.loads(runyard("rm", "1", "--json").stdout) == {"deleted": [ids[0]]}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
+        (("rm",), 2, "specify the runs to delete"),
+        (("rm", "--undo"), 2, "specify the runs to restore"),
+        (("rm", "--undo", "r_nothing/x"), 1, "r_nothing"),
+        (("rm", "99"), 1, "no run 99; list runs with `runyard ls`"),
         (("resume", "1"), 1, "checkpoint"),
         (("fork", "1", "--epoch", "3", "--set", "lr=1"), 1, "epoch"),
         (("clone", "1", "--set", "lr=-1"), 1, "lr must be greater than 0"),
