@@ -109,6 +109,8 @@ def rm(
         if not runs:
             raise ValueError("specify the runs to " + ("restore" if undo else "delete"))
         if undo:
+            if short := [name for name in runs if not name.startswith("r_")]:
+                raise ValueError(f"--undo takes the whole ids that `runyard rm` printed, not '{short[0][:40]}'")
             restored = [yard.ask("POST", f"/runs/{quote(name, safe='')}/restore") for name in runs]
             if as_json:
                 print_json({"runs": restored})
@@ -116,6 +118,8 @@ def rm(
                 print(f"{_runs(len(restored))} restored")
             return
         found = find_runs(yard, runs)
+        if not found:
+            raise ValueError("specify the runs to delete")
         if active := [f"#{run.number} is {run.status}" for run in found if not run.ended]:
             raise ValueError(f"{', '.join(active)}; `runyard cancel` stops a run")
         for run in found:

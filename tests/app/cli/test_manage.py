@@ -70,6 +70,8 @@ def test_ended_runs_go_to_the_trash_and_come_back(url: str, runyard: Command, ru
     [
         (("rm",), 2, "specify the runs to delete"),
         (("rm", "--undo"), 2, "specify the runs to restore"),
+        (("rm", ","), 2, "specify the runs to delete"),
+        (("rm", "--undo", "12"), 2, "--undo takes the whole ids that `runyard rm` printed, not '12'"),
         (("rm", "--undo", "r_nothing/x"), 1, "r_nothing"),
         (("rm", "99"), 1, "no run 99; list runs with `runyard ls`"),
         (("resume", "1"), 1, "checkpoint"),
