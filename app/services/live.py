@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -37,6 +37,7 @@ EVERYTHING = ""
 RETRY = b"retry: 1000\n"
 
 Frame = bytes
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ class Hub:
         self.describe = describe
         self.on_jobs = on_jobs
         self._channels: dict[str, _Channel] = {}
+        self._reads: set[asyncio.Future[Any]] = set()
         self._listener: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
@@ -207,13 +209,21 @@ class Hub:
         self._listener = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        """End all streams."""
+        """End all streams, and wait for database reads that are running: afterwards, the database can be closed."""
         self._stopping.set()
         for channel in list(self._channels.values()):
             for viewer in list(channel.viewers):
                 _end(viewer)
         tasks = [channel.task for channel in self._channels.values() if channel.task] + [self._listener]
         await asyncio.gather(*(_cancelled(task) for task in tasks if task))
+        await asyncio.gather(*self._reads, return_exceptions=True)
+
+    async def _read(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        # A thread cannot be cancelled: the read goes on after the task that wanted it.
+        read = asyncio.ensure_future(run_in_threadpool(function, *arguments))
+        self._reads.add(read)
+        read.add_done_callback(self._reads.discard)
+        return await asyncio.shield(read)
 
     async def _listen(self) -> None:
         while True:
@@ -296,7 +306,7 @@ class Hub:
                 # New viewers are served by the same read as all others and are at the same commit from then on, so that
                 # any number of viewers costs one read.
                 cursors = {viewer.seen for viewer in channel.viewers}
-                update = await run_in_threadpool(changes, self.engine, run_id, cursors, self.describe)
+                update = await self._read(changes, self.engine, run_id, cursors, self.describe)
                 self._send_changes(channel, update)
         except Exception:
             # End the streams instead of leaving viewers waiting; their browsers reconnect.
@@ -308,10 +318,10 @@ class Hub:
                 del self._channels[run_id]
 
     async def _pump_all(self, channel: _Channel) -> None:
-        sent = await run_in_threadpool(newest_commit, self.engine)
+        sent = await self._read(newest_commit, self.engine)
         while True:
             noticed = await self._wait_for_change(channel)
-            newest = await run_in_threadpool(newest_commit, self.engine)
+            newest = await self._read(newest_commit, self.engine)
             # Also without a notice, so that a lost one leaves no page outdated.
             if noticed or newest != sent:
                 self._send(channel, list(channel.viewers), _Batch(b"event: changed\ndata: {}\n\n"))

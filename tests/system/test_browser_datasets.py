@@ -88,6 +88,8 @@ def test_dropped_images_become_a_dataset_that_a_run_trains_on(page: Page, yard: 
     expect(page.get_by_role("link", name="colors", exact=True)).to_have_count(1)  # its import
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("table").get_by_role("link", name="colors", exact=True)).to_be_visible()
+    # It would not be found after the deletion.
+    expect(page.get_by_alt_text("Images of blue", exact=True)).to_have_js_property("naturalHeight", 48)
     yard.call("/datasets/colors", method="DELETE")
     # Other tests look at runs on digits only.
     yard.call(f"/runs/{run}", method="DELETE")

@@ -382,9 +382,11 @@ def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any
 
 
 def test_a_model_name_can_be_given_as_soon_as_the_run_has_a_checkpoint(page: Page, yard: Any) -> None:
+    yard.call("/queue/pause", {})
     run = yard.launch(family="simple_mlp", size="base", epochs=300, dataset="digits")
     page.goto(f"{yard.address}/runs/{run}")
     expect(page.locator("#run-aliases")).to_contain_text("once there is a checkpoint, after the first epoch")
+    yard.call("/queue/resume", {})
     page.locator("#alias-name").fill("while-it-trains", timeout=60_000)
     page.get_by_role("button", name="Point here").click()
     expect(page.locator("#run-aliases a[href='/models#model-while-it-trains']")).to_be_visible()

@@ -291,6 +291,29 @@ def test_a_stopping_server_ends_every_stream(yard: Yard) -> None:
     yard.play(act)
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_stopping_server_waits_for_the_reads_that_are_running(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    looks = Looks(monkeypatch)
+
+    async def act(hub: Hub) -> None:
+        with looks.held():
+            viewer = Viewer(hub, yard.trainer.run)
+            await eventually(lambda: looks.begun == 1)
+            if leaves:
+                await viewer.leave()
+            stopping = asyncio.create_task(hub.stop())
+            await eventually(lambda: hub._channels == {})
+            await asyncio.wait({stopping}, timeout=0.3)
+            assert not stopping.done()
+        async with asyncio.timeout(5):
+            await stopping
+        assert looks.ended == 1
+
+    yard.play(act)
+
+
 def test_a_server_that_stops_while_it_still_connects_comes_to_an_end(yard: Yard) -> None:
     async def act() -> None:
         for turns in range(40):

@@ -138,6 +138,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = 0
+        self.ended = 0
         self.failing = False
         self._free = threading.Event()
         self._free.set()
@@ -148,7 +149,9 @@ class Looks:
         assert self._free.wait(10)
         if self.failing:
             raise OperationalError("SELECT", {}, Exception("database is locked"))
-        return changes(*said)
+        found = changes(*said)
+        self.ended += 1
+        return found
 
     @contextmanager
     def held(self) -> Iterator[None]:
