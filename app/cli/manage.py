@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import typer
 
-from app.cli.client import Url, connected, find_run, find_runs, find_sweep
+from app.cli.client import Url, connected, find_run, find_runs, find_sweep, warn
 from app.cli.flags import read_changes
 from app.cli.output import AsJson, print_json
 from app.cli.runs import Name, Names, OfSweep
 
 if TYPE_CHECKING:
-    from runyard import Run
+    from runyard import Run, Runyard
 
 Changes = Annotated[
     list[str] | None,
@@ -111,25 +111,49 @@ def rm(
         if undo:
             if short := [name for name in runs if not name.startswith("r_")]:
                 raise ValueError(f"--undo takes the whole ids that `runyard rm` printed, not '{short[0][:40]}'")
-            restored = [yard.ask("POST", f"/runs/{quote(name, safe='')}/restore") for name in runs]
-            if as_json:
-                print_json({"runs": restored})
-            else:
-                print(f"{_runs(len(restored))} restored")
+            _restore(yard, runs, as_json)
             return
         found = find_runs(yard, runs)
         if not found:
             raise ValueError("specify the runs to delete")
         if active := [f"#{run.number} is {run.status}" for run in found if not run.ended]:
             raise ValueError(f"{', '.join(active)}; `runyard cancel` stops a run")
-        for run in found:
-            run.delete()
-        ids = [run.id for run in found]
+        deleted: list[str] = []
+        try:
+            for run in found:
+                run.delete()
+                deleted.append(run.id)
+        finally:
+            # Also if one fails, since those before it can only be restored by their ids.
+            if as_json:
+                print_json({"deleted": deleted})
+            elif deleted:
+                them = "it" if len(deleted) == 1 else "them"
+                print(f"{_runs(len(deleted))} deleted; `runyard rm --undo {' '.join(deleted)}` restores {them}")
+
+
+def _restore(yard: Runyard, ids: list[str], as_json: bool) -> None:
+    """Restore all that can be restored; a run that is not in the trash is an error at the end."""
+    from runyard import RunyardError
+
+    restored, missing = [], []
+    try:
+        for name in ids:
+            try:
+                restored.append(yard.ask("POST", f"/runs/{quote(name, safe='')}/restore"))
+            except RunyardError as error:
+                if error.status != 404:
+                    raise
+                missing.append(error)
+    finally:
         if as_json:
-            print_json({"deleted": ids})
-        else:
-            them = "it" if len(ids) == 1 else "them"
-            print(f"{_runs(len(ids))} deleted; `runyard rm --undo {' '.join(ids)}` restores {them}")
+            print_json({"runs": restored})
+        elif restored:
+            print(f"{_runs(len(restored))} restored")
+    for each in missing[:-1]:
+        warn(each.detail)
+    if missing:
+        raise missing[-1]
 
 
 def _make(url: str | None, as_json: bool, name: str, act: Callable[[Run], Run]) -> None:

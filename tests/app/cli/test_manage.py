@@ -10,6 +10,8 @@ import pytest
 
 from app.cli.flags import read_changes
 from app.cli.sweep import read_space
+from app.store.alias import point_alias
+from app.store.database import writing
 from runyard import Runyard
 from tests.app.cli.conftest import Command
 from tests.conftest import Runs
@@ -63,6 +65,27 @@ def test_ended_runs_go_to_the_trash_and_come_back(url: str, runyard: Command, ru
     assert json.loads(runyard("rm", "--undo", ids[1], "--json").stdout)["runs"][0]["id"] == ids[1]
     assert len(list(yard.runs())) == 3
     assert json.loads(runyard("rm", "1", "--json").stdout) == {"deleted": [ids[0]]}
+
+
+def test_what_was_deleted_or_restored_before_a_failure_is_said(
+    url: str, runyard: Command, runs: Runs, yard: Runyard
+) -> None:
+    ids = [runs.add() for _ in range(3)]
+    for each in ids:
+        runs.finish(each)
+    with writing(runs.engine) as connection:
+        point_alias(connection, "production", ids[1], 0.0)
+    done = runyard("rm", "1", "2", "3")
+    assert (done.exit_code, done.stdout) == (1, f"1 run deleted; `runyard rm --undo {ids[0]}` restores it\n")
+    assert "production" in done.stderr
+    assert sorted(run.id for run in yard.runs()) == sorted(ids[1:])
+    assert runyard("rm", "3").exit_code == 0
+    done = runyard("rm", "--undo", "r_none", ids[2], "r_nothing", ids[0])
+    assert (done.exit_code, done.stdout) == (1, "2 runs restored\n")
+    first, second = done.stderr.splitlines()
+    assert "r_none'" in first
+    assert "r_nothing'" in second
+    assert len(list(yard.runs())) == 3
 
 
 @pytest.mark.parametrize(
