@@ -52,6 +52,7 @@ def command() -> Callable[..., None]:
             elif not (wait or watch):
                 print_json(_as_json(yard, launched, sweep, plan))
             if not (wait or watch):
+                _explain_waiting(yard, [run["id"] for run in launched])
                 return
             ended = _follow(yard, launched, watch and not as_json, quiet=as_json)
             if ended is None:
@@ -154,7 +155,14 @@ def _follow(yard: Runyard, launched: Sequence[Run], draw: bool, quiet: bool) -> 
 
 def _explain_waiting(yard: Runyard, ids: Sequence[str]) -> None:
     """Print why the first run without an expected start waits: a paused queue, or no suitable worker."""
-    queue = yard.queue()
+    from runyard import RunyardError
+
+    try:
+        queue = yard.queue()
+    except RunyardError as error:
+        # The runs are launched all the same.
+        warn(f"cannot tell when the runs start: {error}")
+        return
     blocked = next(
         (entry for entry in queue["runs"] if entry["run"]["id"] in ids and not entry["expected_start"]), None
     )

@@ -27,7 +27,7 @@ def test_one_run_is_queued_with_what_the_flags_say_and_its_page_is_named(
     words = "--family efficientnet --size tiny --dataset mnist --targets digit,thickness --option swish=learnable"
     words += " --batch-size 64 --lr 3e-4 --no-flip --tags a,b --seed 7 --priority -2 --notes x"
     done = runyard("launch", *words.split())
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "runyard: #1 is waiting: no worker is connected\n")
     ((run_id,),) = runs.sql("SELECT id FROM run")
     assert done.stdout.strip().endswith(f"{url}/runs/{run_id}")
     assert done.stdout.count("\n") == 1
@@ -67,8 +67,22 @@ def test_several_runs_are_queued_in_order_and_shown_together(
     assert done.stderr == (
         "runyard: skipped networks with more than 300,000 parameters:"
         " vit base · digits (821,514), vit large · digits (14,384,650)\n"
+        "runyard: #1 is waiting: no worker is connected\n"
     )
     assert {run.id for run in yard.runs(tag=["zoo", "1"])} == set(ids)
+
+
+def test_launching_does_not_fail_because_the_queue_cannot_be_read(
+    url: str, runyard: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_: Runyard) -> Any:
+        raise RunyardError("the database does not respond", 503)
+
+    monkeypatch.setattr(Runyard, "queue", unreadable)
+    done = runyard("launch", "--family", "vit")
+    assert (done.exit_code, done.stdout.count("\n")) == (0, 1)
+    assert done.stderr == "runyard: cannot tell when the runs start: the database does not respond\n"
+    assert len(queued(runs)) == 1
 
 
 def test_more_runs_than_can_be_compared_at_once_are_not_offered_for_it(url: str, runyard: Command, runs: Runs) -> None:
