@@ -162,9 +162,10 @@ def test_it_can_be_drawn_on_with_a_finger_on_a_phone(browser: Browser, yard: Any
         page.set_viewport_size({"width": 390, "height": 800})
         page.goto(f"{yard.address}/playground?runs={models[0].number}")
         expect(page.locator(".vote")).to_have_count(1, timeout=COLD_MILLISECONDS)
-        draw_seven(page)
-        expect(page.locator("#verdict")).to_contain_text("It says 7", timeout=10_000)
-        # While the finger draws, the answer is in sight: directly below.
-        expect(page.locator("#verdict-near")).to_have_text("It says 7")
-        expect(page.locator("#verdict-near")).to_be_in_viewport()
+        with page.expect_response("**/playground/look"):
+            draw_seven(page)
+        # While the finger draws, the answer is in sight: directly below. One network alone may not see a seven.
+        near, verdict = page.locator("#verdict-near"), page.locator("#verdict")
+        yard.until(lambda: re.match(r"It says \d", near.inner_text()) and near.inner_text() == verdict.inner_text())
+        expect(near).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -430,18 +428,6 @@ def test_a_connection_that_breaks_between_the_events_of_one_commit_goes_on_with_
         rest = [event for event, _, _ in events_after(engine, trainer.run, Cursor.parse(whole[heard - 1][1]))]
         # Progress and status are absolute, so receiving them twice is harmless.
         assert rest == [["log", "progress", "status"], ["progress", "status"], ["progress", "status"], []][heard - 1]
-
-
-@given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**62))
-def test_an_event_id_reads_back_as_it_was_written(metrics: int, log: int, state: int) -> None:
-    for cursor in (Cursor(metrics, log, state), Cursor(state, state, state)):
-        assert Cursor.parse(str(cursor)) == cursor
-
-
-@pytest.mark.parametrize("words", ["", "x", "1.2", "1.2.3.4", "-1", "1.-2.3", "9" * 30, "1..2", "NaN"])
-def test_words_that_are_no_event_id_are_refused(words: str) -> None:
-    with pytest.raises(ValueError, match=r"\S"):
-        Cursor.parse(words)
 
 
 def test_values_that_json_has_no_word_for_are_sent_as_null(
