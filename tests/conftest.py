@@ -74,7 +74,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database_url", DATABASES, indirect=True)
 
 
-def until(ready: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+def until(ready: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
     """The first true answer of ``ready``; fails when there is none in time."""
     end = time.monotonic() + seconds
     while True:

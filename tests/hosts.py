@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -107,7 +107,9 @@ class Host:
     def _signal(self, number: int) -> None:
         for pid in self._pids():
             if int(_status(pid)["NSpid"].split()[-1]) != 1:
-                os.kill(pid, number)
+                # It may have ended meanwhile.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def _pids(self) -> list[int]:
         """Its processes, as this machine numbers them."""

@@ -30,7 +30,8 @@ def serving(server: FastAPI, port: int = 0) -> Iterator[str]:
             yield address
         finally:
             running.should_exit = True
-            thread.join(10)
+            thread.join(60)
+            assert not thread.is_alive(), "the server has not stopped"
 
 
 @contextmanager

@@ -73,6 +73,8 @@ from worker.suspension import asleep_seconds
 logger = logging.getLogger("runyard.worker")
 
 POLL_SECONDS = 0.2
+BEAT_SECONDS = 2.0
+"""How long a heartbeat may take."""
 CLAIM_SECONDS = 10
 # How long a stopping worker waits for a recorder that commits nothing.
 SHUTDOWN_SECONDS = 10.0
@@ -99,6 +101,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._stopped_at = math.inf
         self._gone = threading.Event()
+        self._beating = threading.Thread(target=self._send_heartbeats, name="send_heartbeats", daemon=True)
         self._beats = 0
         self._disk: DiskSpace | None = None
         self._refused = ""
@@ -121,7 +124,8 @@ class Supervisor:
             self._slots.put(slot)
         importer = DatasetImporter(self.settings.datasets, self._stopping)
         threading.Thread(target=importer.run, name="dataset_importer", daemon=True).start()
-        for task in (self._send_heartbeats, self._listen_for_control, self._recover_spools):
+        self._beating.start()
+        for task in (self._listen_for_control, self._recover_spools):
             threading.Thread(target=task, name=task.__name__.strip("_"), daemon=True).start()
 
     def stop(self) -> None:
@@ -135,6 +139,9 @@ class Supervisor:
         """Tell the server that this worker is gone; call it when Celery has no run left."""
         self._idle.join()
         self._gone.set()
+        if self._beating.is_alive():
+            # A heartbeat after the goodbye would bring the worker back for the length of a lease.
+            self._beating.join(BEAT_SECONDS)
         try:
             self._send(self.redis, "goodbye", Goodbye(worker=self.id))
         except (RedisError, OSError) as error:
@@ -143,7 +150,7 @@ class Supervisor:
     # Threads ----------------------------------------------------------------------------------------------------------
 
     def _send_heartbeats(self) -> None:
-        redis = Redis.from_url(self.settings.redis, socket_timeout=2, socket_connect_timeout=2)
+        redis = Redis.from_url(self.settings.redis, socket_timeout=BEAT_SECONDS, socket_connect_timeout=BEAT_SECONDS)
         while not self._gone.is_set():
             try:
                 self._send(redis, "heartbeat", self._heartbeat())

@@ -51,7 +51,13 @@ class AnsweringProcess:
         process = self.start(command)
         assert process.stdin is not None
         assert process.stdout is not None
-        late = threading.Timer(ANSWER_SECONDS, process.kill)
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            process.kill()
+
+        late = threading.Timer(ANSWER_SECONDS, give_up)
         late.daemon = True
         late.start()
         try:
@@ -61,11 +67,10 @@ class AnsweringProcess:
         except (BrokenPipeError, ValueError):
             line = ""  # It ended, or close() ended it.
         finally:
-            in_time = late.is_alive()
             late.cancel()
         if not line.endswith("\n"):
             process.kill()
-            what = "exited" if in_time else f"did not respond within {ANSWER_SECONDS:.0f} s"
+            what = f"did not respond within {ANSWER_SECONDS:.0f} s" if expired.is_set() else "exited"
             self._logger.error("%s %s (exit status %s)", self._title, what, process.wait())
             raise Unavailable(f"{self._title} {what}; see the server's log")
         answer: dict[str, Any] = json.loads(line)

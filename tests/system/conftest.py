@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,10 @@ def own_yard(
         return running
 
     yield start
-    for running in started:
-        running.stop()
-        shutil.rmtree(running.folder, ignore_errors=True)
+    with ExitStack() as ends:
+        for running in started:
+            ends.callback(shutil.rmtree, running.folder, ignore_errors=True)
+            ends.callback(running.stop)
 
 
 # Browsers ------------------------------------------------------------------------------------------------------------

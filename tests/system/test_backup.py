@@ -55,7 +55,7 @@ def test_a_backup_under_load_restores_elsewhere_with_every_point_and_its_runs_re
     home = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05")
     home.wait_for_worker()
     logged = home.log("script", {"loss": {step: 1 / (1 + step) for step in range(5000)}})
-    run = home.launch(**SPEC | {"epochs": 12})
+    run = home.launch(**SPEC | {"epochs": 30})
     until_it_trains(home, run, 1, 200)
     home.call("/queue/pause", {})
     waiting = home.launch(**SPEC | {"epochs": 1})

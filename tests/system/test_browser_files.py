@@ -155,9 +155,9 @@ def test_a_server_that_is_killed_during_an_upload_loses_no_file_and_shows_no_hal
         head = f"PUT {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 9000000\r\n\r\n"
         connection.sendall(head.encode() + bytes(4_000_000))
         yard.until(lambda: len(list(folder.iterdir())) == 2)
-        victim = yard.child("server")
+        victim = yard.child("app.cli", "server")
         victim.kill()
-    yard.until(lambda: yard.child("server").pid != victim.pid)
+    yard.until(lambda: yard.child("app.cli", "server").pid != victim.pid)
     yard.until(lambda: yard.try_call("/workers"))
     (listed,) = yard.call(f"/runs/{run}/files")["files"]
     assert (listed["path"], listed["bytes"]) == ("a.txt", 12)

@@ -59,7 +59,7 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
     assert re.match(r"\d+% simple_mlp base", page.title())
     assert page.locator("link[rel=icon]").get_attribute("href", timeout=2000).startswith("data:image/svg+xml")  # type: ignore[union-attr]
     assert page.evaluate("window.shifts") == []
-    for part in (("app.cli", "server"), ("redis-server",)):
+    for part in (("app.cli", "server"), ("redis-server", "unixsocket:")):
         victim = yard.child(*part)
         victim.kill()
         yard.until(lambda part=part, victim=victim: yard.child(*part).pid != victim.pid)

@@ -43,7 +43,7 @@ def applied(yard: Any, run: str, id: int) -> dict[str, Any]:
         told: dict[str, Any] | None = listed[id] if listed[id]["state"] == "applied" else None
         return told
 
-    told: dict[str, Any] = yard.until(found, 15)
+    told: dict[str, Any] = yard.until(found, 60)
     return told
 
 
@@ -120,10 +120,10 @@ def test_a_run_is_changed_in_every_way_while_it_trains(yard: Any) -> None:
 
 
 def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(yard: Any) -> None:
-    run = yard.launch(**SPEC | {"family": "simple_cnn", "size": "base", "batch_size": 4, "flip": True, "epochs": 8})
+    run = yard.launch(**SPEC | {"family": "simple_cnn", "size": "base", "batch_size": 4, "flip": True, "epochs": 12})
     until_it_trains(yard, run, 1, 330)
     # In mid-epoch, far behind the only checkpoint there is, at the end of the first epoch.
-    changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 6), change(yard, run, "note", "here")]
+    changes = [change(yard, run, "lr_factor", 0.3), change(yard, run, "epochs", 9), change(yard, run, "note", "here")]
     done = [applied(yard, run, each["id"]) for each in changes]
     victim = yard.trainer()
     victim.send_signal(signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     more = applied(yard, run, change(yard, run, "lr_factor", 0.5)["id"])
     yard.trainer().send_signal(signal.SIGKILL)
     found = yard.wait_for(run, "succeeded")
-    assert (found["attempt"], found["progress"]["step"]) == (3, 6 * 314)
+    assert (found["attempt"], found["progress"]["step"]) == (3, 9 * 314)
     listed = yard.call(f"/runs/{run}/changes")["changes"]
     assert [(each["id"], each["step"]) for each in listed] == [(each["id"], each["step"]) for each in [*done, more]]
     said = [line["text"] for line in yard.call(f"/runs/{run}/logs?tail=1000")["lines"]]
@@ -154,7 +154,7 @@ def test_a_change_outlives_a_killed_trainer_and_is_made_at_the_same_step_again(y
     assert yard.call(f"/runs/{run}/verify")["state"] == "identical"
 
     plain = yard.call(f"/runs/{run}/retry", {})["id"]
-    assert yard.call(f"/runs/{plain}")["spec"]["epochs"] == 8
+    assert yard.call(f"/runs/{plain}")["spec"]["epochs"] == 12
     assert yard.call(f"/runs/{plain}/changes")["changes"] == []
     yard.call(f"/runs/{plain}/cancel", {})
     yard.wait_for(plain, "cancelled")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from runyard import Runyard
-from tests.system.test_commands import ended, said_by, script, submit
+from tests.system.test_commands import ended, gone, pids_of, said_by, script, submit
 
 RANKS = """
     import os
@@ -99,13 +99,13 @@ def test_a_script_killed_while_the_server_is_away_loses_and_doubles_no_point(
     worker = yard.wait_for_worker()["pid"]
     run = submit(yard, tmp_path, sys.executable, script(tmp_path, LONG), options=options(tmp_path, "--restarts", "1"))
     yard.until(lambda: steps(tmp_path) >= 200)
-    (process,) = [int(line) for line in said_by(yard, run) if line.isdecimal()]
-    server = yard.child("server")
+    (process,) = pids_of(yard, run, 1)
+    server = yard.child("app.cli", "server")
     server.send_signal(signal.SIGSTOP)
     before = steps(tmp_path)
     yard.until(lambda: steps(tmp_path) >= before + 200)
     psutil.Process(worker if victim == "worker" else process).kill()
-    yard.until(lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == "zombie")
+    yard.until(lambda: gone(process))
     logged = steps(tmp_path)
     server.kill()
     if victim == "worker":

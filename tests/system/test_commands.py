@@ -189,7 +189,7 @@ def test_a_stop_sends_sigterm_and_ends_the_whole_group(own_yard: Any, tmp_path: 
     how = "killed by signal 15 (SIGTERM)" if manners == "polite" else "killed because it did not stop within 2 s"
     assert found["reason"] == f"stopped; {how}"
     assert ("not yet" in said_by(yard, run)) == (manners == "stubborn")
-    assert all(gone(process) for process in processes)
+    yard.until(lambda: all(gone(process) for process in processes), 20)
 
 
 WAITING = """
@@ -230,8 +230,8 @@ def test_ctrl_c_ends_commands_and_those_that_may_start_again_do_so_at_the_next_s
     twice = submit(yard, tmp_path, sys.executable, name, options=("--restarts", "1"))
     processes = pids_of(yard, once, 1) + pids_of(yard, twice, 1)
     yard.process.send_signal(signal.SIGINT)
-    assert yard.process.wait(40) == 0
-    assert all(gone(process) for process in processes)
+    assert yard.process.wait(60) == 0
+    yard.until(lambda: all(gone(process) for process in processes), 20)
     yard = own_yard(folder=yard.folder)
     found = yard.wait_for(once, "failed")
     assert found["reason"] == "its worker stopped; killed by signal 15 (SIGTERM); not started again"

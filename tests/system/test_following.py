@@ -139,10 +139,10 @@ def test_a_server_that_is_killed_while_it_is_sent_to_gets_everything_once(
     run = followed_run(yard, "killed-server")
     for _ in range(2):
         writer.step(300)
-        victim = yard.child("server")
+        victim = yard.child("app.cli", "server")
         victim.kill()
         writer.step(300)
-        yard.until(lambda: yard.child("server").pid != victim.pid)  # noqa: B023
+        yard.until(lambda: yard.child("app.cli", "server").pid != victim.pid)  # noqa: B023
         yard.until(lambda: yard.try_call("/workers"))
         yard.until(lambda: len(values(yard, run)) >= writer.steps)
     assert_whole(yard, run, writer.steps)

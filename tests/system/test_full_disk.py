@@ -89,7 +89,7 @@ def test_a_disk_that_fills_in_mid_run_pauses_everything_and_loses_nothing(
 ) -> None:
     yard = own_yard(folder=small_disk)
     yard.wait_for_worker()
-    spec: dict[str, Any] = {"family": "simple_mlp", "epochs": 150, "seed": 5, "compile": "off"}
+    spec: dict[str, Any] = {"family": "simple_mlp", "epochs": 300, "seed": 5, "compile": "off"}
     undisturbed = yard.launch(**spec)
     yard.wait_for(undisturbed, "succeeded")
     run = yard.launch(**spec)

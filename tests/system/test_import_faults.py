@@ -44,7 +44,7 @@ def send(yard: Any, name: str, content: bytes) -> str:
     def acknowledged() -> str | None:
         try:
             files = {"file": (f"{name}.zip", content)}
-            answer = httpx.post(f"{yard.address}/api/v1/datasets", data={"name": name}, files=files, timeout=20)
+            answer = httpx.post(f"{yard.address}/api/v1/datasets", data={"name": name}, files=files, timeout=120)
         except httpx.TransportError:
             return None
         assert answer.status_code == 202, answer.text
@@ -72,7 +72,7 @@ def ready(yard: Any, name: str, number: str) -> Any:
 
 def killed_at(yard: Any, victim: str, seconds: float) -> None:
     """Kill a part after so many seconds, and what it has started with it if that does not end by itself."""
-    part = yard.child("worker") if victim == "worker" else yard.child("server")
+    part = yard.child("worker") if victim == "worker" else yard.child("app.cli", "server")
     children = part.children(recursive=True)
     threading.Event().wait(seconds)
     part.send_signal(signal.SIGKILL)

@@ -59,14 +59,14 @@ def test_runs_are_trained_stopped_and_swept(yard: Any) -> None:
 def test_a_killed_recorder_and_a_restart_of_the_database_lose_and_double_no_point(
     yard: Any, server: PostgreSQL
 ) -> None:
-    run = yard.launch(family="simple_mlp", size="base", epochs=300)
+    run = yard.launch(family="simple_mlp", size="base", epochs=600)
     yard.wait_for_step(run, 50)
     victim = yard.child("recorder")
     victim.kill()
     yard.until(lambda: yard.child("recorder").pid != victim.pid)
     step = yard.call(f"/runs/{run}")["progress"].get("step", 0)
     yard.wait_for_step(run, step + 50)
-    processes = {name: yard.child(name).pid for name in ("server", "recorder")}
+    processes = {name: yard.child("app.cli", name).pid for name in ("server", "recorder")}
     server.stop()
     yard.until(lambda: yard.try_call(f"/runs/{run}") is None)
     server.start()
@@ -75,4 +75,4 @@ def test_a_killed_recorder_and_a_restart_of_the_database_lose_and_double_no_poin
     complete(yard, run)
     assert yard.call(f"/runs/{run}")["attempt"] == 1
     # They reconnected, and did not have to be started again.
-    assert {name: yard.child(name).pid for name in processes} == processes
+    assert {name: yard.child("app.cli", name).pid for name in processes} == processes

@@ -84,10 +84,13 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_and_curves
     seed = random.SystemRandom().randrange(10**6)
     print(f"moments of seed {seed}")
     moments = random.Random(seed)
-    yard = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05", RUNYARD_HEARTBEAT_SECONDS="0.3", RUNYARD_LEASE_SECONDS="5")
+    yard = own_yard(RUNYARD_CHECKPOINT_SECONDS="0.05", RUNYARD_HEARTBEAT_SECONDS="0.3", RUNYARD_LEASE_SECONDS="10")
     yard.wait_for_worker()
     # Long enough to be still training when a busy machine strikes seconds late.
     run = yard.launch(**SPEC | {"epochs": 20})
+    # Reports are committed in their order: with a later step, that of the first checkpoint is.
+    yard.until(lambda: list((Path(yard.folder) / "data" / "artifacts" / run / "1").glob("last-*.safetensors")))
+    yard.wait_for_step(run, yard.call(f"/runs/{run}")["progress"].get("step", 0) + 50)
     # Five kills of the trainer, and between them one of the worker with all that is its.
     plan = sorted(moments.randrange(100, 850) for _ in range(5))
     worker_after = moments.randrange(1, 5)

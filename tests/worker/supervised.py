@@ -31,14 +31,16 @@ class Yard:
         self.engine: Engine = open_database(settings.database)
         migrate(self.engine)
         self._stop = threading.Event()
-        redis = Redis.from_url(settings.redis, socket_timeout=30)
-        recorder = Recorder(settings, self.engine, redis)
-        self._thread = threading.Thread(target=recorder.run, args=(self._stop,), daemon=True)
+        self._redis = Redis.from_url(settings.redis, socket_timeout=30)
+        self._recorder = Recorder(settings, self.engine, self._redis)
+        self._thread = threading.Thread(target=self._recorder.run, args=(self._stop,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
+        self._recorder.celery.close()
+        self._redis.close()
         self.engine.dispose()
 
     def launch(self, config: RunConfig) -> str:

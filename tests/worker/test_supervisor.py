@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from redis import Redis
@@ -59,7 +59,7 @@ def test_a_run_that_cannot_be_trained_fails_with_its_sentence(yard: Yard, worker
 
 def test_work_returns_when_nothing_is_queued_and_at_once_when_no_slot_is_free(yard: Yard, worker: Worker) -> None:
     idle = worker.work()
-    idle.join(5)
+    idle.join(30)
     assert not idle.is_alive()
     runs = [yard.launch(LONG) for _ in range(3)]
     worker.work()
@@ -67,22 +67,24 @@ def test_work_returns_when_nothing_is_queued_and_at_once_when_no_slot_is_free(ya
     until(lambda: all(yard.trains(each) for each in runs[:2]), "both runs train")
     began = time.monotonic()
     worker.supervisor.work()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 10
     assert [yard.status(each) for each in runs] == ["running", "running", "queued"]
 
 
 # Runs that are ended -------------------------------------------------------------------------------------------------
 
 
-def test_a_nudge_stops_a_run_long_before_the_next_heartbeat(yard: Yard, settings: Settings, redis: Redis) -> None:
-    with started(settings.model_copy(update={"heartbeat_seconds": 60.0})) as worker:
+def test_a_nudge_stops_a_run_long_before_the_next_heartbeat(settings: Settings, redis: Redis) -> None:
+    # Without heartbeats, no lease may expire meanwhile.
+    patient = settings.model_copy(update={"heartbeat_seconds": 60.0, "lease_seconds": 600.0})
+    with closing(Yard(patient)) as yard, started(patient) as worker:
         run_id = yard.launch(LONG)
         slot = worker.work()
         until(lambda: yard.trains(run_id), "the run trains")
         yard.cancel(run_id)
         assert yard.status(run_id) == "cancelling"
         pubsub.nudge_cancel(redis, run_id)
-        until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
+        until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled")
         slot.join(10)
         assert not slot.is_alive()
         row = yard.row(run_id)
@@ -97,7 +99,7 @@ def test_a_stop_whose_nudge_was_lost_comes_with_the_next_heartbeat(yard: Yard, w
     worker.work()
     until(lambda: yard.trains(run_id), "the run trains")
     yard.cancel(run_id)
-    until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
+    until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled")
 
 
 def test_a_run_that_belongs_to_another_attempt_by_now_is_killed_and_changes_nothing(
@@ -108,7 +110,7 @@ def test_a_run_that_belongs_to_another_attempt_by_now_is_killed_and_changes_noth
     until(lambda: yard.trains(run_id), "the run trains")
     trainer = worker.trainer()
     yard.change(run_id, "fence = fence + 1, applied = 0, status = 'starting', lease_until = 1e12")
-    until(lambda: not alive(trainer), "the trainer is killed", 10.0)
+    until(lambda: not alive(trainer), "the trainer is killed")
     slot.join(10)
     assert not slot.is_alive()
     row = yard.row(run_id)
@@ -126,7 +128,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     with writing(yard.engine) as connection:
         pause(connection, time.time())
     worker.trainer().kill()
-    until(lambda: yard.status(run_id) == "queued", "the run is queued again", 10.0)
+    until(lambda: yard.status(run_id) == "queued", "the run is queued again")
     assert "signal 9" in yard.row(run_id).reason
     assert "resuming from the checkpoint at step" in yard.row(run_id).reason
     assert yard.row(run_id).losses == 0, "it had got further"
@@ -138,7 +140,7 @@ def test_a_run_whose_trainer_is_killed_from_outside_goes_on_from_its_checkpoint(
     until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on")
     until(lambda: any("resuming from step" in line for line in yard.words(run_id)), "and says so")
     yard.cancel(run_id)
-    until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
+    until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled")
     points = yard.steps(run_id, "train/loss")
     assert points == list(range(1, len(points) + 1))
     slot.join(10)
@@ -156,7 +158,7 @@ def test_a_trainer_that_the_system_ends_for_want_of_memory_fails_its_run_with_wh
     worker.work()
     until(lambda: yard.trains(run_id), "the run trains")
     worker.trainer().kill()
-    until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
+    until(lambda: yard.status(run_id) == "failed", "the run has failed")
     assert yard.row(run_id).reason == (
         "the operating system killed the run because memory ran out; try batch size 32, or set find_batch"
     )
@@ -169,11 +171,11 @@ def test_a_trainer_that_does_not_react_to_a_stop_is_killed_after_its_time(yard: 
         until(lambda: yard.trains(run_id), "the run trains")
         trainer = worker.trainer()
         trainer.suspend()
-        yard.cancel(run_id)
         began = time.monotonic()
-        until(lambda: not alive(trainer), "the trainer is killed", 10.0)
+        yard.cancel(run_id)
+        until(lambda: not alive(trainer), "the trainer is killed")
         assert time.monotonic() - began > 0.9
-        until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled", 10.0)
+        until(lambda: yard.status(run_id) == "cancelled", "the run is cancelled")
         assert yard.row(run_id).reason == "killed because it did not stop within 1 s"
 
 
@@ -182,13 +184,13 @@ def test_a_trainer_that_makes_no_step_for_long_is_killed(yard: Yard, worker: Wor
     worker.work()
     until(lambda: yard.trains(run_id), "the run trains")
     trainer = worker.trainer()
-    worker.supervisor.settings = worker.supervisor.settings.model_copy(update={"stall_seconds": 1.0})
+    worker.supervisor.settings = worker.supervisor.settings.model_copy(update={"stall_seconds": 4.0})
     began = time.monotonic()
-    until(lambda: time.monotonic() - began > 1.2 or not alive(trainer), "more time than the rule allows")
+    until(lambda: time.monotonic() - began > 4.8 or not alive(trainer), "more time than the rule allows")
     assert alive(trainer), "a trainer that makes steps is left alone"
     trainer.suspend()
-    until(lambda: yard.status(run_id) == "failed", "the run has failed", 10.0)
-    assert yard.row(run_id).reason == "killed because it completed no training step for 1 s (RUNYARD_STALL_SECONDS)"
+    until(lambda: yard.status(run_id) == "failed", "the run has failed")
+    assert yard.row(run_id).reason == "killed because it completed no training step for 4 s (RUNYARD_STALL_SECONDS)"
     assert not alive(trainer)
 
 
@@ -220,12 +222,11 @@ def test_the_fork_server_has_computed_nothing() -> None:
     mapped = {Path(each.path).name for each in server.memory_maps()}
     assert "libtorch_cpu.so" in mapped, "it has not imported torch beforehand"
     assert server.num_threads() == 1
-    before = psutil.Process().num_threads()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    torch.ones(1_000_000).exp()
-    torch.set_num_threads(threads)
-    assert psutil.Process().num_threads() > before, "this test would not notice torch's threads"
+    program = (
+        "import psutil, torch; before = psutil.Process().num_threads(); torch.set_num_threads(3);"
+        "torch.ones(1_000_000).exp(); print(psutil.Process().num_threads() - before)"
+    )
+    assert int(in_a_fresh_interpreter(program)) > 0, "this test would not notice torch's threads"
 
 
 def test_a_gpu_that_is_demanded_and_not_there_is_told_at_the_start(settings: Settings) -> None:

@@ -24,22 +24,22 @@ from worker.reporting.spool import Spool, SpoolEntry, leftovers
 
 
 def test_a_worker_that_stops_gives_its_run_back_and_the_next_one_goes_on(yard: Yard, settings: Settings) -> None:
-    run_id = yard.launch(make_config(epochs=40, batch_size=32))
+    run_id = yard.launch(make_config(epochs=160, batch_size=32))
     with started(settings) as first:
         first.work()
         until(lambda: yard.trains(run_id), "the run trains")
-    until(lambda: yard.status(run_id) == "queued", "the run is queued again", 10.0)
+    until(lambda: yard.status(run_id) == "queued", "the run is queued again")
     row = yard.row(run_id)
     checkpoint = Checkpoint.model_validate_json(row.checkpoint)
-    assert 0 < checkpoint.step < 40 * 39
+    assert 0 < checkpoint.step < 160 * 39
     assert row.reason == f"the worker stopped; the run will resume from step {checkpoint.step:,}"
-    until(lambda: all_workers(yard) == [], "the worker is forgotten", 10.0)
+    until(lambda: all_workers(yard) == [], "the worker is forgotten")
     with started(settings) as second:
         second.work()
-        until(lambda: yard.status(run_id) == "succeeded", "the run has succeeded", 60.0)
+        until(lambda: yard.status(run_id) == "succeeded", "the run has succeeded", 120.0)
     assert yard.row(run_id).attempt == 2
-    assert yard.steps(run_id, "train/loss") == list(range(1, 40 * 39 + 1))
-    assert yard.steps(run_id, "val/loss") == list(range(39, 40 * 39 + 1, 39))
+    assert yard.steps(run_id, "train/loss") == list(range(1, 160 * 39 + 1))
+    assert yard.steps(run_id, "val/loss") == list(range(39, 160 * 39 + 1, 39))
 
 
 def all_workers(yard: Yard) -> list[str]:
@@ -61,7 +61,7 @@ def test_a_trainer_whose_lease_nobody_renews_saves_and_ends_and_its_run_goes_on_
         until(lambda: yard.row(run_id).attempt == 2 and yard.trains(run_id), "the run goes on", 20.0)
         assert any("resuming from step" in line for line in yard.words(run_id))
         yard.cancel(run_id)
-        until(lambda: yard.is_(run_id, "cancelled"), "the run is cancelled", 10.0)
+        until(lambda: yard.is_(run_id, "cancelled"), "the run is cancelled")
         step = Checkpoint.model_validate_json(yard.row(run_id).checkpoint).step
         assert yard.steps(run_id, "train/loss") == list(range(1, step + 1))
 
@@ -118,7 +118,7 @@ def test_what_a_dead_worker_s_trainer_had_to_say_is_brought_by_the_next_worker(
     spool.close()
     busy = Spool(settings.spool, "r_busy", 1)
     with started(settings):
-        until(lambda: leftovers(settings.spool) == [("r_busy", 1)], "the spool is brought home", 10.0)
+        until(lambda: leftovers(settings.spool) == [("r_busy", 1)], "the spool is brought home")
         assert yard.words(run_id) == ["my last words"]
     busy.remove()
 

@@ -104,24 +104,28 @@ def test_a_worker_beats_asks_for_work_when_it_is_woken_and_says_goodbye(
     }
     client = broker.celery_client(server.url)
     with subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stderr=subprocess.PIPE) as process:
-        until(lambda: len(said(redis, "heartbeat")) > 1, "it beats", 60.0)
-        beat = Heartbeat.model_validate_json(said(redis, "heartbeat")[0])
-        assert (beat.pid, beat.slots, beat.runs) == (process.pid, 2, [])
-        assert said(redis, "claim") == []
-        for n in (1, 2):
+        try:
+            until(lambda: len(said(redis, "heartbeat")) > 1, "it beats", 60.0)
+            beat = Heartbeat.model_validate_json(said(redis, "heartbeat")[0])
+            assert (beat.pid, beat.slots, beat.runs) == (process.pid, 2, [])
+            assert said(redis, "claim") == []
+            for n in (1, 2):
+                client.send_task(broker.WAKE, queue=broker.QUEUE)
+                until(partial(claimed, redis, n), "it asks for work", 20.0)
+            claims = [Claim.model_validate_json(each) for each in said(redis, "claim")]
+            assert {claim.worker for claim in claims} == {beat.worker}
+            assert {claim.slot for claim in claims} == {0, 1}
             client.send_task(broker.WAKE, queue=broker.QUEUE)
-            until(partial(claimed, redis, n), "it asks for work", 20.0)
-        claims = [Claim.model_validate_json(each) for each in said(redis, "claim")]
-        assert {claim.worker for claim in claims} == {beat.worker}
-        assert {claim.slot for claim in claims} == {0, 1}
-        client.send_task(broker.WAKE, queue=broker.QUEUE)
-        for claim in claims:
-            redis.rpush(claim.reply, Grant().model_dump_json())
-        until(lambda: not redis.llen(broker.QUEUE), "the third wake-up is taken")
-        process.terminate()
-        assert process.wait(30) == 0
-        assert process.stderr is not None
-        words = process.stderr.read().decode()
+            for claim in claims:
+                redis.rpush(claim.reply, Grant().model_dump_json())
+            until(lambda: not redis.llen(broker.QUEUE), "the third wake-up is taken")
+            process.terminate()
+            assert process.wait(30) == 0
+            assert process.stderr is not None
+            words = process.stderr.read().decode()
+        finally:
+            # Else a failure above would wait for it for ever.
+            process.kill()
     assert [Goodbye.model_validate_json(each).worker for each in said(redis, "goodbye")] == [beat.worker]
     assert "is ready: cpu, 2 slots" in words
     assert "Traceback" not in words

@@ -180,8 +180,12 @@ def test_a_process_that_says_nothing_is_ended(
 ) -> None:
     monkeypatch.setattr(answering_process, "ANSWER_SECONDS", 0.5)
     stand_in.does("hang")
+    found = made(tmp_path)
+    # Half a second may be too little to start in.
+    found.warm_up()
+    until(lambda: stand_in.starts)
     with pytest.raises(Unavailable, match="did not respond"):
-        run(made(tmp_path).catalog())
+        run(found.catalog())
     with pytest.raises(ProcessLookupError):
         os.kill(stand_in.starts[0][0], 0)
 

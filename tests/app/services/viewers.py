@@ -69,14 +69,14 @@ class Viewer:
         """Close the page; returns the last event's id."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self._task
         await cast(Any, self._stream).aclose()
         return self.last
 
     async def until_end(self) -> list[Event]:
         """All events, once the stream has ended by itself."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self._task
         return self.events
 
@@ -85,7 +85,7 @@ class Viewer:
         await eventually(lambda: ready(self.events))
 
 
-async def eventually(ready: Callable[[], bool], seconds: float = 10) -> None:
+async def eventually(ready: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not ready():
             await asyncio.sleep(0.005)
@@ -146,7 +146,7 @@ class Looks:
 
     def _look(self, *said: Any) -> live.Changes:
         self.begun += 1
-        assert self._free.wait(10)
+        assert self._free.wait(60)
         if self.failing:
             raise OperationalError("SELECT", {}, Exception("database is locked"))
         found = changes(*said)

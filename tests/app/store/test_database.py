@@ -66,7 +66,7 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     started = [
         subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    complaints = [process.communicate(timeout=30)[1] for process in started]
+    complaints = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], complaints
     engine = open_database(url)
     with reading(engine) as connection:

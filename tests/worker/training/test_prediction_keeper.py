@@ -207,7 +207,7 @@ def test_of_very_long_histories_every_second_epoch_is_kept(data_dir: Path, monke
 
 
 def test_a_trainer_killed_in_the_middle_leaves_no_gap(worker: Worker, yard: Yard) -> None:
-    epochs = 120
+    epochs = 300
     run = yard.launch(make_config(epochs=epochs, batch_size=64, keep_checkpoints=0))
     thread = worker.work()
 
