@@ -70,7 +70,7 @@ def fill(yard: Runyard, epochs: int, draws: int, live_steps: int) -> Gallery:
     yard.set_model("digits-production", again, "ada")
     rule = yard.ask("POST", "/rules", {"metric": "val/acc", "comparison": "above", "value": 0.97})
     live = yard.launch(**LIVE, tags=["paper"])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while live.refresh().progress.get("step", 0) < live_steps:
         assert time.monotonic() < deadline, f"{live.id} makes no steps"
         time.sleep(0.1)
@@ -158,8 +158,8 @@ def import_shapes(yard: Runyard) -> str:
         draw_shapes(Path(folder) / SHAPES)
         kept = yard.add_dataset(SHAPES, Path(folder) / SHAPES, side=48)
         preview = yard.add_dataset(SHAPES, Path(folder) / SHAPES, keep=False)
-    kept.wait(timeout=60)
-    return preview.wait(timeout=60).id
+    kept.wait(timeout=180)
+    return preview.wait(timeout=180).id
 
 
 def add_program(yard: Runyard) -> None:

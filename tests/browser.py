@@ -10,6 +10,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 
 from tests.chromium import find_chromium
 
+# Most of what is waited for comes at once, but a trainer, a worker or the browser itself may be starved meanwhile.
+expect.set_options(timeout=30_000)
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 

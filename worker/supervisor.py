@@ -74,7 +74,6 @@ logger = logging.getLogger("runyard.worker")
 
 POLL_SECONDS = 0.2
 BEAT_SECONDS = 2.0
-"""How long a heartbeat may take."""
 CLAIM_SECONDS = 10
 # How long a stopping worker waits for a recorder that commits nothing.
 SHUTDOWN_SECONDS = 10.0
@@ -139,9 +138,8 @@ class Supervisor:
         """Tell the server that this worker is gone; call it when Celery has no run left."""
         self._idle.join()
         self._gone.set()
-        if self._beating.is_alive():
-            # A heartbeat after the goodbye would bring the worker back for the length of a lease.
-            self._beating.join(BEAT_SECONDS)
+        # A heartbeat after the goodbye would bring the worker back for the length of a lease.
+        self._beating.join(BEAT_SECONDS)
         try:
             self._send(self.redis, "goodbye", Goodbye(worker=self.id))
         except (RedisError, OSError) as error:

@@ -18,9 +18,11 @@ def _chart(page: Page, words: str) -> Any:
 def _launch(page: Page, yard: Any, family: str, size: str, epochs: int, steps: int, **more: Any) -> str:
     page.goto(f"{yard.address}/launch")
     page.locator(f"#family-{family}").locator("xpath=..").click()
+    expect(page.locator("[name=size_of]")).to_have_value(family)
     page.locator(f"#size-{size}").locator("xpath=..").click()
-    page.locator("[name=dataset]").select_option("digits")
-    page.locator("#field-recipe").select_option(more.get("recipe", "default"))
+    for field, value in (("#field-dataset", "digits"), ("#field-recipe", more.get("recipe", "default"))):
+        with page.expect_response("**/launch/fields"):
+            page.locator(field).select_option(value)
     for target in more.get("targets", []):
         page.locator(f"#target-{target}").check()
     page.locator("#field-epochs").fill(str(epochs))
@@ -39,29 +41,13 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     page.locator("#fold-augmentation > summary").click()
     page.locator("#field-rotation").fill("20")
     sheet = page.locator("#plan-augmented img")
-    expect(sheet).to_be_visible(timeout=60_000)
+    expect(sheet).to_be_visible(timeout=180_000)
     assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 6 * (28 + 2) - 2
 
     run = _launch(page, yard, "simple_cnn", "base", 6, 39, recipe="fast", targets=["thickness", "smoothness"])
     expect(page.locator("h1")).to_have_text("simple_cnn base · digits")
-    expect(page.locator("body[data-live='1']")).to_be_attached()
-    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
-    yard.until(lambda: _chart(page, "u.data[0].length") > 12)
-
-    # The zoom stays where it was put while points arrive.
-    box = page.locator(".u-over").first.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2, steps=5)
-    page.mouse.up()
-    zoomed = _chart(page, "[u.scales.x.min, u.scales.x.max]")
-    before = _chart(page, "u.data[0].length")
-    yard.until(lambda: _chart(page, "u.data[0].length") > before + 10)
-    assert _chart(page, "[u.scales.x.min, u.scales.x.max]") == zoomed
-
-    yard.wait_for(run, "succeeded", seconds=90)
-    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=5000)
+    yard.wait_for(run, "succeeded")
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible()
     expect(page.locator("#log-state")).to_have_text(re.compile(r"^\d+ lines$"))
     expect(page.locator(".nothing .yet:visible")).to_have_count(0)
     # Each of the three heads learned something, and its accuracy stands on the page.
@@ -82,9 +68,24 @@ def test_a_run_is_launched_watched_stopped_and_compared(page: Page, yard: Any) -
     assert _chart(page, "u.data[0].length") >= stored
 
     other = _launch(page, yard, "simple_mlp", "base", 5000, 39)
+    expect(page.locator("body[data-live='1']")).to_be_attached()
+    yard.until(lambda: page.evaluate("window.runyard && window.runyard.charts.loss ? 1 : 0"))
+    yard.until(lambda: _chart(page, "u.data[0].length") > 12)
+
+    # The zoom stays where it was put while points arrive.
+    box = page.locator(".u-over").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    zoomed = _chart(page, "[u.scales.x.min, u.scales.x.max]")
+    before = _chart(page, "u.data[0].length")
+    yard.until(lambda: _chart(page, "u.data[0].length") > before + 10)
+    assert _chart(page, "[u.scales.x.min, u.scales.x.max]") == zoomed
     yard.wait_for_step(other, 20)
     page.locator("button[id^=stop-]").click()
-    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=3000)
+    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
 
     page.goto(f"{yard.address}/runs")
     for each in (run, other):
@@ -117,7 +118,7 @@ def test_launch_watch_and_stop_work_without_javascript(browser: Browser, yard: A
     page.reload()
     assert page.locator("figure.chart svg polyline, figure.chart svg path").count() >= 2
     page.locator("button[id^=stop-]").click()
-    yard.wait_for(run, "cancelled", seconds=3)
+    yard.wait_for(run, "cancelled")
     page.reload()
     expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
     context.close()
@@ -148,7 +149,8 @@ def test_an_invalid_field_gets_the_focus_and_is_named_beside_the_button(
 
 def test_the_launch_button_is_in_sight_beside_a_long_plan(page: Page, yard: Any) -> None:
     page.goto(f"{yard.address}/launch?family=simple_cnn&size=tiny&dataset=digits&recipe=fast&erasing=0.25&cutmix=1")
-    expect(page.locator("#plan-augmented img")).to_be_visible(timeout=60_000)
+    expect(page.locator("#plan-augmented img")).to_be_visible(timeout=180_000)
+    expect(page.locator("#launch-waiting")).to_have_count(0, timeout=180_000)
     button = page.locator("#launch-button")
     expect(button).to_be_in_viewport(ratio=1)
     page.locator("#fold-metadata > summary").scroll_into_view_if_needed()

@@ -66,7 +66,7 @@ def gallery(yard: Any) -> Iterator[Gallery]:
 def settled(page: Page, address: str) -> None:
     page.goto(address, wait_until="load")
     # Networks that nobody has looked at yet take their time on a busy machine.
-    expect(page.locator(SETTLING)).to_have_count(0, timeout=60_000)
+    expect(page.locator(SETTLING)).to_have_count(0, timeout=180_000)
 
 
 WATCHED = """() => {

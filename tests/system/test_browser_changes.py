@@ -94,7 +94,7 @@ def test_a_run_is_changed_on_its_page_and_each_change_is_marked_on_the_curves(pa
     expect(page.locator("[data-chart='loss'] .mark-label")).to_have_text("looks good from here")
 
     page.get_by_role("button", name="Stop after this epoch").click()
-    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=15_000)
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible()
     expect(page.locator("#run-control form")).to_have_count(0)
     expect(page.locator("#changes")).to_contain_text("stop after the epoch")
     expect(page.locator("#marks")).to_contain_text("stop after epoch")

@@ -36,7 +36,7 @@ def test_a_sweep_of_a_script_fills_and_is_extended_and_compared(page: Page, yard
     page.locator(f"#open-{made}").click()
     expect(page.locator("h1")).to_have_text("rates")
     expect(page.locator("#sweep-command pre")).to_contain_text("--lr={lr} --seed {seed}")
-    expect(page.locator("#sweep-ended")).to_have_text("4 of 4 runs ended", timeout=90_000)
+    expect(page.locator("#sweep-ended")).to_have_text("4 of 4 runs ended", timeout=180_000)
     expect(page.locator("#sweep-status")).to_have_text("finished")
     expect(page.locator("#sweep-best")).to_have_text("1")
     expect(page.locator("#scatter-lr circle")).to_have_count(4)
@@ -45,7 +45,7 @@ def test_a_sweep_of_a_script_fills_and_is_extended_and_compared(page: Page, yard
     assert faults_of(page) == []
     page.locator("#extend-seeds").fill("2")
     page.locator("#extend-button").click()
-    expect(page.locator("#sweep-ended")).to_have_text("8 of 8 runs ended", timeout=90_000)
+    expect(page.locator("#sweep-ended")).to_have_text("8 of 8 runs ended", timeout=180_000)
     expect(page.locator("#configurations tbody tr").first).to_contain_text("2 of 2")
     expect(page.locator("#importances")).to_contain_text("lr")
     page.locator("#sweep-compare").click()
@@ -60,13 +60,13 @@ def test_a_sweep_of_a_script_is_stopped_by_its_button_and_brought_back(page: Pag
     made = sweep(yard, tmp_path, sys.executable, name, "{level}", options=("--sweep", "level=1,2,3,4,5,6"))
     page.goto(f"{yard.address}/sweeps/{made}")
     expect(page.locator("#sweep-ended")).to_have_text("0 of 6 runs ended")
-    expect(page.locator(".sweep-counts .running")).to_be_visible(timeout=60_000)
+    expect(page.locator(".sweep-counts .running")).to_be_visible(timeout=180_000)
     page.locator("#sweep-stop").click()
     expect(page.locator("#undo-notice")).to_contain_text("cancelled")
     yard.until(lambda: set(yard.call(f"/sweeps/{made}")["counts"]) == {"cancelled"})
     (tmp_path / "go").touch()
     page.locator("#undo-cancel").click()
-    expect(page.locator("#sweep-ended")).to_have_text(re.compile(r"^6 of 6 runs ended$"), timeout=90_000)
+    expect(page.locator("#sweep-ended")).to_have_text(re.compile(r"^6 of 6 runs ended$"), timeout=180_000)
     # They have their own values again.
     done = [run for run in yard.call(f"/sweeps/{made}")["runs"] if yard.call(f"/runs/{run}")["status"] == "succeeded"]
     assert {yard.call(f"/runs/{run}")["parameters"]["level"] for run in done} <= set("123456")

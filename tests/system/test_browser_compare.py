@@ -35,8 +35,8 @@ def test_seeds_of_two_variants_are_compared_while_they_train(page: Page, yard: A
     for run in ids:
         yard.wait_for(run, "succeeded")
     # It was not loaded again by hand.
-    expect(page.locator("#groups")).to_contain_text("3 of 3", timeout=10_000)
-    expect(page.locator("#verdict")).to_contain_text("simple_mlp tiny · lr 0.0", timeout=10_000)
+    expect(page.locator("#groups")).to_contain_text("3 of 3")
+    expect(page.locator("#verdict")).to_contain_text("simple_mlp tiny · lr 0.0")
     expect(page.locator("#verdict")).to_contain_text(re.compile("is better than|do not differ significantly"))
     expect(page.locator("#verdict")).to_contain_text(
         re.compile(r"Welch's t-test p [=<] [0-9.]+; permutation test p [=<] [0-9.]+")

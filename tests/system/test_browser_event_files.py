@@ -52,7 +52,7 @@ def test_what_a_training_writes_is_seen_while_it_is_written(
     expect(slider).to_have_attribute("aria-valuetext", "step 20: 24 values from 0 to 4, median 1.55")
     # A live page gets the newest by itself.
     write_step(writer, 30)
-    expect(page.locator(".ridges polygon")).to_have_count(4, timeout=15_000)
+    expect(page.locator(".ridges polygon")).to_have_count(4)
     expect(page.locator("#step-shown")).to_contain_text("Step 30:")
     slider.focus()
     page.keyboard.press("Home")
@@ -63,7 +63,7 @@ def test_what_a_training_writes_is_seen_while_it_is_written(
     assert "at=1" in page.url
     # What was chosen stays when another one comes.
     write_step(writer, 40)
-    expect(page.locator(".ridges polygon")).to_have_count(5, timeout=15_000)
+    expect(page.locator(".ridges polygon")).to_have_count(5)
     expect(page.locator("#step-shown")).to_contain_text("Step 10:")
     page.reload()
     expect(page.locator(".ridges .chosen")).to_have_attribute("data-number", "1")
@@ -83,11 +83,13 @@ def test_what_a_training_writes_is_seen_while_it_is_written(
     expect(page.locator("#text-shown")).to_contain_text("# Step 40")
     # At the newest, it follows.
     write_step(writer, 50)
-    expect(page.locator("#text-shown")).to_contain_text("# Step 50", timeout=15_000)
+    expect(page.locator("#text-shown")).to_contain_text("# Step 50")
     page.get_by_role("link", name="Earlier").click()
     expect(page.locator("#text-shown")).to_contain_text("# Step 40")
     assert page.title() == "Texts of watched · Runyard"
 
+    # Images are sent after the texts, and the slider of a page has those that were there.
+    yard.until(lambda: len(yard.call(f"/runs/{run}/files?under=images")["files"]) == 6)
     page.get_by_role("link", name="Files", exact=True).click()
     expect(page.locator("#preview-title")).to_have_text("val/samples")
     expect(page.locator("#step-shown")).to_have_text("step 50")

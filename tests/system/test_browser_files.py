@@ -52,9 +52,9 @@ def test_the_files_of_a_script_are_looked_at_and_taken_along(
     expect(page.locator("#no-files")).to_contain_text("No files yet")
     # The page of a live run shows its first file by itself.
     client.log_text(run, "epoch,loss\n1,0.5\n2,0.25\n", "tables/loss.csv")
-    expect(page.locator("#preview-title")).to_have_text("tables/loss.csv", timeout=15_000)
+    expect(page.locator("#preview-title")).to_have_text("tables/loss.csv")
     client.log_dict(run, {"lr": 0.1}, "settings.json")
-    expect(page.locator("#tree")).to_contain_text("2 files", timeout=15_000)
+    expect(page.locator("#tree")).to_contain_text("2 files")
     client.log_text(run, "<h1>Not a heading</h1><script>document.title = 'taken'</script>", "report.html")
     # Older clients write "%" for "+" into the names.
     log_images(client, run, tmp_path, "%+%+")

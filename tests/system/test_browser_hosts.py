@@ -12,7 +12,7 @@ from tests.hub import PERSON, Hub, points
 from tests.system.test_browser_access import WIDE, faults_of
 from tests.system.test_browser_people import sign_in, someone
 
-EPOCHS = 16
+EPOCHS = 24
 STEPS = 39 * EPOCHS
 WITHOUT_TLS = "The Cross-Origin-Opener-Policy header has been ignored"
 """What Chromium says of every page that comes from another host without TLS."""
@@ -62,7 +62,7 @@ def test_runs_are_launched_watched_stopped_resumed_on_the_other_host_and_compare
 
         # It is stopped here, and goes on there as soon as the only slot is free.
         page.locator("button[id^=stop-]").click()
-        expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=15_000)
+        expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
         stopped = hub.call(f"/runs/{run}")["progress"]["step"]
         assert 20 <= stopped < STEPS
         expect(page.get_by_label("Resume on")).to_have_value(f"{there}-")
@@ -72,7 +72,7 @@ def test_runs_are_launched_watched_stopped_resumed_on_the_other_host_and_compare
         page.wait_for_url(lambda address: run not in address)
         resumed = page.url.rsplit("/", 1)[1]
         expect(page.locator(".lineage li[aria-current]")).to_contain_text(f"resumed from step {stopped}")
-        expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=120_000)
+        expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=180_000)
         expect(page.locator("#run-environment")).to_contain_text(f"{there}-")
         assert hub.call(f"/runs/{resumed}")["environment"]["host"] == there
 

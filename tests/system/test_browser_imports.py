@@ -38,7 +38,7 @@ def test_an_imported_run_comes_onto_the_page_and_lies_over_the_one_that_it_was_t
     assert brought.returncode == 0, brought.stderr
     # The page was not loaded again by hand.
     link = page.locator("tbody").get_by_role("link", name="taken from here", exact=True).first
-    expect(link).to_be_visible(timeout=10_000)
+    expect(link).to_be_visible()
     link.click()
     expect(page.locator("h1")).to_have_text("taken from here")
     imported = page.url.rpartition("/")[2]

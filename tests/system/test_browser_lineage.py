@@ -25,7 +25,7 @@ def test_a_run_is_stopped_resumed_and_forked_and_its_family_is_drawn(page: Page,
     # A page that is updated between press and release does not swallow the click.
     step = page.locator(".figures b").nth(1)
     click_across_updates(page, page.locator("button[id^=stop-]"), step)
-    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible(timeout=10_000)
+    expect(page.locator(".page-head[data-status=cancelled]")).to_be_visible()
     expect(page.locator("#environment-freeze")).to_contain_text("torch==")
 
     page.locator("#act-resume").click()
@@ -45,7 +45,7 @@ def test_a_run_is_stopped_resumed_and_forked_and_its_family_is_drawn(page: Page,
     forked = page.url.rsplit("/", 1)[1]
     for each in (resumed, forked):
         yard.call(f"/runs/{each}/cancel", {})
-        yard.wait_for(each, "cancelled", "succeeded", seconds=20)
+        yard.wait_for(each, "cancelled", "succeeded")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])

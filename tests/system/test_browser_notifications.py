@@ -69,7 +69,7 @@ def test_a_run_that_ends_is_told_to_a_webhook_and_on_the_desktop(
     number = yard.wait_for(run, "succeeded")["number"]
     yard.until(lambda: any(post["kind"] == "succeeded" and post["run"]["id"] == run for post in posts))
     sentence = f"#{number} simple_mlp base · digits succeeded"
-    expect(page.get_by_role("link", name=sentence)).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("link", name=sentence)).to_be_visible()
     yard.until(lambda: sentence in page.evaluate("window.shown"))
     shown = page.evaluate("window.shown")
     assert len(shown) == len(set(shown))

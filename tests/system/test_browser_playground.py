@@ -59,7 +59,7 @@ def test_a_seven_is_drawn_and_three_models_vote(page: Page, yard: Any, models: l
     votes = page.locator(".vote")
     expect(votes).to_have_count(3, timeout=COLD_MILLISECONDS)
     draw_seven(page)
-    expect(page.locator("#verdict")).to_contain_text("say 7", timeout=10_000)
+    expect(page.locator("#verdict")).to_contain_text("say 7")
     expect(page.locator("#verdict")).to_contain_text("of 3")
     # One of three may be wrong: the networks saw no digits of a mouse.
     expect(page.locator(".vote .top th")).to_have_count(3)

@@ -116,7 +116,7 @@ def test_a_run_without_predictions_is_evaluated_with_one_click(page: Page, yard:
     yard.wait_for(run, "succeeded")
     page.goto(f"{yard.address}/runs/{run}/predictions")
     page.get_by_role("button", name="Evaluate now").click()
-    expect(page.locator("#matrix")).to_be_visible(timeout=60_000)
+    expect(page.locator("#matrix")).to_be_visible(timeout=180_000)
     expect(page.locator("#accuracy")).to_have_text(re.compile(r"[\d.]+%"))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.system.test_browser_access import missed_by_tab
@@ -45,11 +47,17 @@ optimizer = {{type = "choice", choices = ["sgd", "adamw"], default = "sgd"}}
 """
 
 
-def test_a_form_launches_a_sweep_of_four_whose_best_run_shows_its_images_and_its_file(
-    page: Page, yard: Any, tmp_path: Path
-) -> None:
+@pytest.fixture
+def program(yard: Any, tmp_path: Path) -> Iterator[None]:
+    """The program "rates"; removed at the end, since other tests look at a yard without programs."""
     yard.wait_for_worker()
     add(yard, tmp_path, TRAIN, PROGRAM, "rates")
+    yield
+    assert cli(yard, "rm", "--yes", "rates").returncode == 0
+
+
+@pytest.mark.usefixtures("program")
+def test_a_form_launches_a_sweep_of_four_whose_best_run_shows_its_images_and_its_file(page: Page, yard: Any) -> None:
     page.goto(f"{yard.address}/programs/rates")
     page.wait_for_load_state()
     expect(page.locator(".sweep-fields")).to_be_hidden()
@@ -81,7 +89,7 @@ def test_a_form_launches_a_sweep_of_four_whose_best_run_shows_its_images_and_its
     # The page of the sweep: four runs, and the best of them.
     expect(page.locator("h1")).to_have_text("rates · lr")
     expect(page.locator("#sweep-command pre")).to_contain_text("show.py --lr={lr} --optimizer=sgd")
-    expect(page.locator("#sweep-ended")).to_have_text("4 of 4 runs ended", timeout=90_000)
+    expect(page.locator("#sweep-ended")).to_have_text("4 of 4 runs ended", timeout=180_000)
     expect(page.locator("#sweep-status")).to_have_text("finished")
     expect(page.locator("#sweep-best")).to_have_text("1")
     expect(page.locator("#scatter-lr circle")).to_have_count(4)
@@ -110,4 +118,3 @@ def test_a_form_launches_a_sweep_of_four_whose_best_run_shows_its_images_and_its
     page.keyboard.press("Enter")
     expect(page.locator("#preview-title")).to_have_text("tables/report.csv")
     expect(page.locator("#preview td")).to_have_text(["0", "0.25", "1", "0.50", "2", "0.75", "3", "1.00"])
-    assert cli(yard, "rm", "--yes", "rates").returncode == 0

@@ -110,7 +110,7 @@ def test_a_program_is_launched_by_its_form_and_its_curve_and_values_are_seen(
     expect(page.locator("h1")).to_have_text("train · lr 0.5, optimizer adamw, fast true")
     expect(page.locator("#run-command").get_by_role("link", name="train")).to_be_visible()
     expect(page.locator("dd").filter(has_text="adamw")).to_be_visible()
-    expect(page.locator(".badge").first).to_have_attribute("data-status", "succeeded", timeout=60_000)
+    expect(page.locator(".badge").first).to_have_attribute("data-status", "succeeded", timeout=180_000)
     expect(page.locator("#chart-acc .plot")).to_be_visible()
     expect(page.locator("#log-lines")).to_contain_text("trained with adamw")
     assert faults(page) == []

@@ -130,6 +130,7 @@ def test_runs_are_paused_cancelled_and_brought_back(page: Page, yard: Any, waiti
     expect_order(page, yard, "one", "two", "four", "five")
 
     page.get_by_role("button", name="Cancel all").click()
+    expect(page.locator("#queue")).to_contain_text("The queue is empty.")
     page.get_by_role("button", name="Resume queue").click()
     expect(page.get_by_role("button", name="Pause queue")).to_be_visible()
     page.get_by_role("button", name="Pause queue").click()

@@ -22,7 +22,7 @@ def test_a_card_is_made_from_the_page_of_a_run_and_compared(page: Page, browser:
         page.get_by_role("link", name="Robustness").click()
         page.locator("#robustness-start").click()
         expect(page.locator("#robustness-live, .heat").first).to_be_visible()
-        expect(page.locator(".heat tbody tr")).to_have_count(15, timeout=120_000)
+        expect(page.locator(".heat tbody tr")).to_have_count(15, timeout=180_000)
         expect(page.locator("#robustness-live")).to_have_count(0)
     page.reload()
     page.locator("#robustness-with").select_option(first)

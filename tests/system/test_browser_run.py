@@ -49,8 +49,14 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
     heard = complaints_of(page)
     run = yard.launch(family="simple_mlp", size="base", epochs=130, batch_size=128, dataset="digits")
     yard.wait_for_step(run, 200)
-    page.goto(f"{yard.address}/runs/{run}?smoothing=0")
-    drawn(page, yard)
+    # It stands still until its page is there: on a busy machine, it would have ended before.
+    trainer = yard.trainer()
+    trainer.suspend()
+    try:
+        page.goto(f"{yard.address}/runs/{run}?smoothing=0")
+        drawn(page, yard)
+    finally:
+        trainer.resume()
     expect(page.locator("#live")).to_contain_text("behind")
     page.evaluate(SHIFTS)
     page.evaluate(SAID)
@@ -65,9 +71,9 @@ def test_points_drawn_are_points_logged_through_restarts_of_server_and_redis_and
         yard.until(lambda part=part, victim=victim: yard.child(*part).pid != victim.pid)
         yard.until(lambda: yard.try_call("/workers"))
         assert yard.call(f"/runs/{run}")["status"] in ("running", "finishing", "succeeded")
-        expect(page.locator("#live")).not_to_contain_text("reconnecting", timeout=10_000)
+        expect(page.locator("#live")).not_to_contain_text("reconnecting")
     yard.wait_for(run, "succeeded")
-    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible(timeout=10_000)
+    expect(page.locator(".page-head[data-status=succeeded]")).to_be_visible()
     logged = yard.call(f"/runs/{run}/metrics?points=0")
     for chart, label, name in (
         ("loss", "train", "train/loss"),
@@ -372,22 +378,25 @@ def test_a_forecast_appears_once_enough_runs_have_finished(page: Page, yard: Any
     said = {"family": "simple_mlp", "size": "tiny", "dataset": "digits", "epochs": 3}
     for run in [yard.launch(**said, seed=seed) for seed in range(600, 610)]:
         yard.wait_for(run, "succeeded")
-    run = yard.launch(family="vit", size="tiny", dataset="digits", epochs=3, batch_size=8)
+    # The sentence is there from the end of its first epoch to that of its last.
+    yard.call("/queue/pause", {})
+    run = yard.launch(family="vit", size="tiny", dataset="digits", epochs=3, batch_size=4)
     page.goto(f"{yard.address}/runs/{run}")
+    yard.call("/queue/resume", {})
     expect(page.locator("#run-forecast")).to_contain_text(
-        re.compile(r"interval contained the final value of \d+"), timeout=60_000
+        re.compile(r"interval contained the final value of \d+"), timeout=180_000
     )
     yard.call(f"/runs/{run}/cancel", {})
-    yard.wait_for(run, "cancelled")
+    yard.wait_for(run, "cancelled", "succeeded")
 
 
 def test_a_model_name_can_be_given_as_soon_as_the_run_has_a_checkpoint(page: Page, yard: Any) -> None:
     yard.call("/queue/pause", {})
-    run = yard.launch(family="simple_mlp", size="base", epochs=300, dataset="digits")
+    run = yard.launch(family="simple_mlp", size="base", epochs=5000, dataset="digits")
     page.goto(f"{yard.address}/runs/{run}")
     expect(page.locator("#run-aliases")).to_contain_text("once there is a checkpoint, after the first epoch")
     yard.call("/queue/resume", {})
-    page.locator("#alias-name").fill("while-it-trains", timeout=60_000)
+    page.locator("#alias-name").fill("while-it-trains", timeout=180_000)
     page.get_by_role("button", name="Point here").click()
     expect(page.locator("#run-aliases a[href='/models#model-while-it-trains']")).to_be_visible()
     page.get_by_role("button", name="Remove while-it-trains").click()

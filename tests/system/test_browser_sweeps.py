@@ -34,14 +34,14 @@ def test_several_values_are_typed_launched_watched_and_compared(page: Page, yard
     expect(page.locator("h1")).to_have_text("family × lr")
     expect(page.locator("#sweep-compare")).to_have_text("Compare all 8 runs")
     # It fills while one looks.
-    expect(page.locator("#sweep-ended")).to_have_text("8 of 8 runs ended", timeout=60_000)
+    expect(page.locator("#sweep-ended")).to_have_text("8 of 8 runs ended", timeout=180_000)
     expect(page.locator("#sweep-status")).to_have_text("finished")
     expect(page.locator("#scatter-lr circle")).to_have_count(8)
     expect(page.locator("#configurations tbody tr")).to_have_count(4)
     expect(page.locator("#importances")).to_contain_text("Parameter importance")
     page.locator("#extend-seeds").fill("3")
     page.locator("#extend-button").click()
-    expect(page.locator("#sweep-ended")).to_have_text("12 of 12 runs ended", timeout=60_000)
+    expect(page.locator("#sweep-ended")).to_have_text("12 of 12 runs ended", timeout=180_000)
     page.locator("#sweep-compare").click()
     page.wait_for_url("**/compare?runs=**by=variant")
 

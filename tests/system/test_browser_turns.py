@@ -52,13 +52,14 @@ def test_two_people_take_turns_and_are_told_their_limits(
         for label in ("Password", "Repeat password"):
             ada.get_by_label(label, exact=True).fill(PASSWORD)
         ada.get_by_role("button", name="Create administrator").click()
-        expect(ada.locator("#yard")).to_contain_text("1 worker", timeout=120_000)
+        expect(ada.locator("#yard")).to_contain_text("1 worker", timeout=180_000)
         ada.goto(f"{yard.address}/admin")
         add(ada, GRACE, "member")
 
         # While the queue is paused, one launches four runs and then the other three: they stand in turn.
         ada.goto(f"{yard.address}/queue")
         ada.locator("#queue-pause").click()
+        expect(ada.locator("#queue-paused")).to_be_visible()
         with form(ada, yard, 4) as launched:
             expect(launched).to_have_url(re.compile("/sweeps/"))
         expect(ada.locator("#queue-rows > li")).to_have_count(4)

@@ -8,9 +8,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,6 @@ from app.services.inspector import Inspector
 from tests.conftest import config, run_apart, until
 
 EMPTY = Catalog(families={})
-Found = TypeVar("Found")
 
 STANDS_IN = """
 import json, os, sys, time
@@ -96,10 +95,6 @@ def made() -> Iterator[Callable[..., Inspector]]:
         run_apart(each.close())
 
 
-def run(coroutine: Coroutine[Any, Any, Found]) -> Found:
-    return run_apart(coroutine)
-
-
 # The catalog -------------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +102,7 @@ def test_a_catalog_that_is_kept_is_used(
     tmp_path: Path, stand_in: StandIn, catalog: Catalog, catalog_json: bytes, made: Callable[..., Inspector]
 ) -> None:
     (tmp_path / "catalog.json").write_bytes(catalog_json)
-    assert run(made(tmp_path).catalog()) == catalog
+    assert run_apart(made(tmp_path).catalog()) == catalog
     assert stand_in.starts == []
 
 
@@ -117,8 +112,8 @@ def test_many_who_ask_at_once_start_one_process_and_the_next_server_none(
     async def ask(one: Inspector) -> list[Catalog]:
         return await asyncio.gather(*(one.catalog() for _ in range(5)))
 
-    assert run(ask(made(tmp_path))) == [EMPTY] * 5
-    assert run(made(tmp_path).catalog()) == EMPTY
+    assert run_apart(ask(made(tmp_path))) == [EMPTY] * 5
+    assert run_apart(made(tmp_path).catalog()) == EMPTY
     assert len(stand_in.starts) == 1
 
 
@@ -130,7 +125,7 @@ def test_a_catalog_that_is_old_or_broken_is_made_anew(
 ) -> None:
     file = tmp_path / "catalog.json"
     file.write_bytes(kept)
-    assert run(made(tmp_path).catalog()) == EMPTY
+    assert run_apart(made(tmp_path).catalog()) == EMPTY
     assert len(stand_in.starts) == 1
     assert json.loads(file.read_text())["digest"] not in ("", "old")
     assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".new")] == []
@@ -141,7 +136,7 @@ def test_a_zoo_that_cannot_be_looked_at_is_unavailable_and_its_log_says_why(
 ) -> None:
     stand_in.does("die")
     with pytest.raises(Unavailable, match="see the server's log"):
-        run(made(tmp_path).catalog())
+        run_apart(made(tmp_path).catalog())
     until(lambda: "no torch here" in caplog.text)
     assert "exit status 1" in caplog.text
     assert not (tmp_path / "catalog.json").exists()
@@ -153,10 +148,10 @@ def test_a_fault_inside_the_process_is_logged_and_does_not_end_it(
     found = made(tmp_path)
     stand_in.does(json.dumps({"fault": "ZeroDivisionError in vit.py"}))
     with pytest.raises(Unavailable, match="see the server's log"):
-        run(found.catalog())
+        run_apart(found.catalog())
     assert "ZeroDivisionError in vit.py" in caplog.text
     stand_in.does("answer")
-    assert run(found.catalog()) == EMPTY
+    assert run_apart(found.catalog()) == EMPTY
     assert len(stand_in.starts) == 1
 
 
@@ -169,10 +164,16 @@ def test_a_process_that_died_is_started_again(
     found = made(tmp_path)
     stand_in.does("die")
     with pytest.raises(Unavailable):
-        run(found.catalog())
+        run_apart(found.catalog())
     stand_in.does("answer")
-    assert run(found.catalog()) == EMPTY
+    assert run_apart(found.catalog()) == EMPTY
     assert len(stand_in.starts) == 2
+
+
+def started(found: Inspector, stand_in: StandIn) -> Inspector:
+    found.warm_up()
+    until(lambda: stand_in.starts)
+    return found
 
 
 def test_a_process_that_says_nothing_is_ended(
@@ -180,12 +181,9 @@ def test_a_process_that_says_nothing_is_ended(
 ) -> None:
     monkeypatch.setattr(answering_process, "ANSWER_SECONDS", 0.5)
     stand_in.does("hang")
-    found = made(tmp_path)
-    # Half a second may be too little to start in.
-    found.warm_up()
-    until(lambda: stand_in.starts)
+    found = started(made(tmp_path), stand_in)  # which may take longer than an answer may
     with pytest.raises(Unavailable, match="did not respond"):
-        run(found.catalog())
+        run_apart(found.catalog())
     with pytest.raises(ProcessLookupError):
         os.kill(stand_in.starts[0][0], 0)
 
@@ -193,10 +191,8 @@ def test_a_process_that_says_nothing_is_ended(
 def test_a_process_that_is_warmed_up_answers_the_first_question(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector]
 ) -> None:
-    found = made(tmp_path)
-    found.warm_up()
-    until(lambda: stand_in.starts)
-    assert run(found.catalog()) == EMPTY
+    found = started(made(tmp_path), stand_in)
+    assert run_apart(found.catalog()) == EMPTY
     assert len(stand_in.starts) == 1
 
 
@@ -204,14 +200,14 @@ def test_a_closed_inspector_leaves_no_process_and_starts_none(
     tmp_path: Path, stand_in: StandIn, made: Callable[..., Inspector]
 ) -> None:
     found = made(tmp_path)
-    run(found.start())
+    run_apart(found.start())
     (pid,) = (each[0] for each in stand_in.starts)
-    run(found.close())
+    run_apart(found.close())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     found.warm_up()
     with pytest.raises(Unavailable, match="shutting down"):
-        run(found.profile(config()))
+        run_apart(found.profile(config()))
 
 
 def test_a_started_inspector_has_looked_at_a_network_already(
@@ -219,9 +215,9 @@ def test_a_started_inspector_has_looked_at_a_network_already(
 ) -> None:
     (tmp_path / "catalog.json").write_bytes(catalog_json)
     found = made(tmp_path)
-    run(found.start())
+    run_apart(found.start())
     monkeypatch.setattr(found, "_ask", None)
-    assert run(found.profile(config(family="simple_dense_net", size="small"))).params == 67_978
+    assert run_apart(found.profile(config(family="simple_dense_net", size="small"))).params == 67_978
 
 
 def test_a_question_whose_asker_went_away_does_not_mix_up_the_answers(
@@ -233,7 +229,7 @@ def test_a_question_whose_asker_went_away_does_not_mix_up_the_answers(
         first.cancel()
         return (await inspector.profile(resolve(RunSpec(family="simple_mlp", size="tiny"), catalog))).params
 
-    assert run(ask()) == 8390
+    assert run_apart(ask()) == 8390
 
 
 # Architectures from outside ------------------------------------------------------------------------------------------
@@ -265,9 +261,9 @@ def test_an_edited_architecture_is_seen_without_a_restart_of_the_server(
     found = made(tmp_path / "data", outside)
 
     def looked() -> tuple[Catalog, int]:
-        catalog = run(found.catalog())
+        catalog = run_apart(found.catalog())
         mine = resolve(RunSpec(family="mine", dataset="digits"), catalog)
-        return catalog, run(found.profile(mine)).params
+        return catalog, run_apart(found.profile(mine)).params
 
     catalog, params = looked()
     assert catalog.families["mine"].source == str(outside / "mine.py")
@@ -276,7 +272,7 @@ def test_an_edited_architecture_is_seen_without_a_restart_of_the_server(
     (outside / "mine.py").write_text(MINE.format(width=5))
     assert looked()[1] == 784 * 5 + 5 + 5 * 10 + 10
     (outside / "mine.py").write_text("nonsense(")
-    broken = run(found.catalog())
+    broken = run_apart(found.catalog())
     assert "mine" not in broken.families
     assert "SyntaxError" in broken.broken["mine"]
 
@@ -288,9 +284,9 @@ def test_an_edit_outside_counts_no_built_in_network_again(
     outside.mkdir()
     stand_in.does(json.dumps({"catalog": catalog.model_dump()}))
     data = tmp_path / "data"
-    run(made(data, outside).catalog())
+    run_apart(made(data, outside).catalog())
     (outside / "new.py").write_text("x = 1")
-    run(made(data, outside).catalog())
+    run_apart(made(data, outside).catalog())
     known = [[family["name"] for family in question["known"]] for question in stand_in.asked]
     assert known == [[], list(catalog.families)]
 
@@ -300,16 +296,16 @@ def test_what_cannot_be_cached_is_answered_all_the_same(
 ) -> None:
     (tmp_path / "data").write_text("a file in the place of the folder")
     found = made(tmp_path / "data")
-    assert run(found.catalog()) == EMPTY
+    assert run_apart(found.catalog()) == EMPTY
     stand_in.does(json.dumps({"traced": TRACED}))
-    assert run(found.profile(config(size="tiny"))).params == 5
+    assert run_apart(found.profile(config(size="tiny"))).params == 5
     assert re.findall(r"could not cache (\w+)\.json", caplog.text)[:2] == ["families", "catalog"]
 
 
 def test_a_missing_folder_is_told_and_takes_nothing_with_it(
     tmp_path: Path, made: Callable[..., Inspector], catalog: Catalog
 ) -> None:
-    found = run(made(tmp_path / "data", tmp_path / "nowhere").catalog())
+    found = run_apart(made(tmp_path / "data", tmp_path / "nowhere").catalog())
     assert list(found.families) == list(catalog.families)
     assert "(RUNYARD_MODELS_PATH)" in found.broken["nowhere"]
 
@@ -321,13 +317,13 @@ def test_a_folder_that_ends_the_process_is_left_out_until_a_file_there_changes(
     outside.mkdir()
     found = made(tmp_path / "data", outside)
     stand_in.does("die with a folder")
-    assert f"ignoring {outside} until" in run(found.catalog()).broken["nets"]
+    assert f"ignoring {outside} until" in run_apart(found.catalog()).broken["nets"]
     assert [each[1:] for each in stand_in.starts] == [[str(outside)], []]
-    run(found.catalog())
+    run_apart(found.catalog())
     assert len(stand_in.starts) == 2
     stand_in.does("answer")
     (outside / "new.py").write_text("x = 1")
-    assert run(found.catalog()).broken == {}
+    assert run_apart(found.catalog()).broken == {}
     assert stand_in.starts[-1][1:] == [str(outside)]
 
 
@@ -340,13 +336,13 @@ def test_a_network_is_looked_at_once_whatever_it_is_trained_with(
     def asked(**said: Any) -> RunConfig:
         return resolve(RunSpec.model_validate({"family": "simple_cnn", "size": "tiny"} | said), catalog)
 
-    first = run(inspector.profile(asked()))
+    first = run_apart(inspector.profile(asked()))
     assert (first.params, first.batch_size) == (7851, 32)
     assert first.layers
     assert first.blocks
     # From here on the process cannot be asked.
     monkeypatch.setattr(inspector, "_ask", None)
-    other = run(inspector.profile(asked(batch_size=256, lr=0.1, epochs=3, optimizer="sgd", seed=7)))
+    other = run_apart(inspector.profile(asked(batch_size=256, lr=0.1, epochs=3, optimizer="sgd", seed=7)))
     assert other.activation_bytes > 1.9 * first.activation_bytes
     assert other.params == first.params
 
@@ -370,15 +366,15 @@ def test_a_network_is_traced_once_for_all_servers_and_a_refusal_is_not_kept(
     (tmp_path / "catalog.json").write_bytes(catalog_json)
     tiny, small = (resolve(RunSpec(family="vit", size=size), catalog) for size in ("tiny", "small"))
     stand_in.does(json.dumps({"traced": TRACED}))
-    assert run(made(tmp_path).profile(tiny)).params == 5
+    assert run_apart(made(tmp_path).profile(tiny)).params == 5
     stand_in.does("die")
-    assert run(made(tmp_path).profile(tiny)).layers[0].path == "a"
+    assert run_apart(made(tmp_path).profile(tiny)).layers[0].path == "a"
     assert len(stand_in.starts) == 1
     stand_in.does(json.dumps({"refusal": {"field": "size", "message": "not now"}}))
     with pytest.raises(SpecError):
-        run(made(tmp_path).profile(small))
+        run_apart(made(tmp_path).profile(small))
     stand_in.does(json.dumps({"traced": TRACED}))
-    assert run(made(tmp_path).profile(small)).params == 5
+    assert run_apart(made(tmp_path).profile(small)).params == 5
 
 
 def test_no_more_networks_are_kept_than_are_worth_it(
@@ -394,7 +390,7 @@ def test_no_more_networks_are_kept_than_are_worth_it(
     stand_in.does(json.dumps({"traced": TRACED}))
     found = made(tmp_path)
     for size in ("tiny", "small", "base"):
-        run(found.profile(resolve(RunSpec(family="vit", size=size), catalog)))
+        run_apart(found.profile(resolve(RunSpec(family="vit", size=size), catalog)))
         for file in (tmp_path / "networks").iterdir():
             os.utime(file, ns=(0, file.stat().st_mtime_ns - 10**9))
     assert len(list((tmp_path / "networks").iterdir())) == 2
@@ -404,9 +400,9 @@ def test_a_network_that_cannot_be_built_is_refused_with_its_field(inspector: Ins
     wrong = resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)
     for ask in (inspector.profile, inspector.check):
         with pytest.raises(SpecError) as caught:
-            run(ask(wrong))
+            run_apart(ask(wrong))
         assert [each.field for each in caught.value.errors] == ["options"]
-    run(inspector.check(resolve(RunSpec(family="vit", dataset="mnist", options={"patch": 7}), catalog)))
+    run_apart(inspector.check(resolve(RunSpec(family="vit", dataset="mnist", options={"patch": 7}), catalog)))
 
 
 def test_a_check_asks_nobody_about_what_the_catalog_knows_and_passes_what_nobody_can_tell(
@@ -414,10 +410,10 @@ def test_a_check_asks_nobody_about_what_the_catalog_knows_and_passes_what_nobody
 ) -> None:
     (tmp_path / "catalog.json").write_bytes(catalog_json)
     found = made(tmp_path)
-    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10"), catalog)))
+    run_apart(found.check(resolve(RunSpec(family="vit", dataset="cifar10"), catalog)))
     assert stand_in.starts == []
     stand_in.does("die")
-    run(found.check(resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)))
+    run_apart(found.check(resolve(RunSpec(family="vit", dataset="cifar10", options={"patch": 7}), catalog)))
     assert len(stand_in.starts) == 1
 
 
@@ -431,11 +427,11 @@ def test_the_zoo_has_every_size_and_is_kept(
     # Every network has the same figures here; other tests check that they are right.
     stand_in.does(json.dumps({"traced": TRACED}))
     (tmp_path / "catalog.json").write_bytes(catalog_json)
-    zoo = run(made(tmp_path).zoo("cifar10"))
+    zoo = run_apart(made(tmp_path).zoo("cifar10"))
     assert set(zoo) == {(f.name, s.name) for f in catalog.families.values() for s in f.sizes}
     assert {(each.params, each.batch_size, each.activation_bytes) for each in zoo.values()} == {(5, 128, 1 + 2 * 128)}
     assert all(each.layers == [] for each in zoo.values())
-    assert run(made(tmp_path).zoo("cifar10")) == zoo
+    assert run_apart(made(tmp_path).zoo("cifar10")) == zoo
     assert len(stand_in.starts) == 1
 
 
@@ -444,11 +440,11 @@ def test_a_size_that_cannot_be_trained_on_a_dataset_is_not_in_its_zoo(
 ) -> None:
     stand_in.does(json.dumps({"refusal": {"field": "dataset", "message": "too small"}}))
     (tmp_path / "catalog.json").write_bytes(catalog_json)
-    assert run(made(tmp_path).zoo("digits")) == {}
+    assert run_apart(made(tmp_path).zoo("digits")) == {}
 
 
 def test_a_diagram_is_drawn_from_the_real_network(inspector: Inspector) -> None:
-    blocks = run(inspector.diagram("vit", "tiny", "digits"))
+    blocks = run_apart(inspector.diagram("vit", "tiny", "digits"))
     assert [(block.name, block.repeat) for block in blocks[:2]] == [("patches", 1), ("Block", 4)]
     with pytest.raises(SpecError, match="no size 'hug' for vit; sizes: tiny, small, base, large"):
-        run(inspector.diagram("vit", "hug", "digits"))
+        run_apart(inspector.diagram("vit", "hug", "digits"))
